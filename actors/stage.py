@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from records.errors import Failure
 from records.items import Row
 
-R = TypeVar("R", covariant=True)
+R = TypeVar("R")
 
 
 class Stage(Protocol[R]):

@@ -37,9 +37,7 @@ class Frames:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or self.pixels.shape[3] != 3:
             raise ValueError(f"frames must be uint8 (T, H, W, 3), not {self.pixels.dtype} {self.pixels.shape}")
         if not len(self.pixels) == len(self.times_seconds) == len(self.indices):
-            raise ValueError(
-                f"{len(self.pixels)} frames, {len(self.times_seconds)} times, {len(self.indices)} indices"
-            )
+            raise ValueError(f"{len(self.pixels)} frames, {len(self.times_seconds)} times, {len(self.indices)} indices")
 
     @property
     def sampled_fps(self) -> float:

@@ -1,6 +1,6 @@
 """What each stage makes of an item: one frozen record a stage, keyed outside by (`video_id`, `version`).
 
-A clip without the stream that a stage looks at gets an empty record whose `note` says so; that is a result, not a failure.
+A clip without the stream that a stage looks at gets an empty record whose `note` says so: a result, not a failure.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Note(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaFacts:
-    """Stage `decode`: what was learnt of the media. Streams fail apart: one may be a `Failure` while the other is good."""
+    """Stage `decode`: what was learnt of the media. Streams fail apart: one may be a `Failure`, the other good."""
 
     duration_seconds: float
     """Length of the longest stream."""
