@@ -1,1 +1,1 @@
-"""Tiny models of the real architectures with random weights, built locally: the engines are real, the words are noise."""
+"""Tiny models of the real architectures with random weights: the engines are real, the words are noise."""

@@ -56,7 +56,7 @@ def ensure_tiny(name: str, cache_dir: Path | None = None) -> Path:
 
 
 def builder_revision(name: str) -> str:
-    """What a built model depends on, as 12 hexadecimal digits: its builder's source and the libraries that draw weights."""
+    """What a built model depends on, as 12 hexadecimal digits: its builder's source and the libraries beneath."""
     source = Path(__file__).with_name(f"{_SOURCES.get(name, 'tiny_qwen')}.py").read_bytes()
     versions = " ".join(f"{library} {version(library)}" for library in _LIBRARIES)
     return hashlib.sha256(source + versions.encode()).hexdigest()[:12]

@@ -16,7 +16,7 @@ _WIDTH = 64
 def build_bert(out: Path) -> None:
     """Writes a sentence-transformers model of 64 dimensions that takes 64 tokens at most.
 
-    The modules are those of BAAI/bge-large-en-v1.5 (Transformer, CLS pooling, Normalize), so that the same code path runs.
+    The modules are those of BAAI/bge-large-en-v1.5: Transformer, CLS pooling, Normalize.
 
     Args:
         out: An existing empty folder.
