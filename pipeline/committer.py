@@ -1,0 +1,290 @@
+"""The single committer: rows come in whole and in any order, shards go out whole, upstream stages first.
+
+It runs in the driver and knows nothing of Ray. A row that arrives twice counts once, the first arrival whole. Rows
+whose shard is not complete wait in memory until a journal takes them. A complete shard that holds failures waits until
+the circuit breaker has seen enough further rows to tell a bad video from a broken credential.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from pipeline.breaker import Breaker
+from pipeline.plan import ShardTask
+from pipeline.spec import Specs
+from records.errors import BusyError, Failure
+from records.failures import failures_of, kinds_of
+from records.flow import FlowRow
+from records.items import CatalogItem
+from records.outcomes import Outcome
+from records.schemas import JournalRow, StageRow
+
+logger = logging.getLogger(__name__)
+
+Key = tuple[str, int]
+Outcomes = Mapping[str, Outcome | Failure]
+
+
+class StageFiles(Protocol):
+    """What committing asks of the stage tables."""
+
+    def read(self, stage: str, fingerprint: str, shard_id: str, generation: int) -> list[StageRow]: ...
+
+    def commit(
+        self,
+        stage: str,
+        fingerprint: str,
+        shard_id: str,
+        generation: int,
+        rows: Sequence[StageRow],
+        footer: Mapping[str, str],
+    ) -> bool: ...
+
+
+class RowJournal(Protocol):
+    """What committing asks of the run's journal."""
+
+    def append(self, rows: Sequence[JournalRow]) -> int: ...
+
+    def read(self, shard_id: str) -> Iterable[JournalRow]: ...
+
+
+@dataclass(slots=True)
+class _Shard:
+    """What has arrived of one shard."""
+
+    task: ShardTask
+    arrived: dict[Key, Outcomes | None] = field(default_factory=dict)
+    """None where a journal holds the row."""
+    before_pass: int = 0
+    expected: int | None = None
+    failed: bool = False
+    commit_after_rows: int = 0
+
+    @property
+    def complete(self) -> bool:
+        return self.expected is not None and len(self.arrived) >= self.expected
+
+
+class Committer:
+    """Collects rows and commits shards.
+
+    Args:
+        specs: The graph.
+        task_of: Shard id to its task in this run's plan.
+        items_of: Shard id to the items of the shard that are to have a line, in order.
+        tables: The stage tables.
+        journal: This run's journal.
+        breaker: Sees every row's failures.
+        footer: What every file says of the run that wrote it.
+        on_commit: Called with the shard id and its number of items after each commit.
+    """
+
+    def __init__(
+        self,
+        *,
+        specs: Specs,
+        task_of: Callable[[str], ShardTask],
+        items_of: Callable[[str], Sequence[CatalogItem]],
+        tables: StageFiles,
+        journal: RowJournal,
+        breaker: Breaker,
+        footer: Mapping[str, str],
+        on_commit: Callable[[str, int], None] = lambda shard_id, items: None,
+    ) -> None:
+        self._specs = specs
+        self._task_of = task_of
+        self._items_of = items_of
+        self._tables = tables
+        self._journal = journal
+        self._breaker = breaker
+        self._footer = dict(footer)
+        self._on_commit = on_commit
+        self._shards: dict[str, _Shard] = {}
+        self._committed: set[str] = set()
+        self._held: set[str] = set()
+        self.in_memory: dict[tuple[str, Key], None] = {}
+        """Whole rows that a journal could take now, in order of arrival."""
+        self.errors: Counter[str] = Counter()
+        """Rows of this run by kind of failure."""
+        self.rows = 0
+        """Items that arrived in this run, each once."""
+        self.failed_rows = 0
+        """Those with at least one failure."""
+
+    @property
+    def committed_shards(self) -> int:
+        """Shards committed in this run."""
+        return len(self._committed)
+
+    def adopt(self, row: JournalRow) -> bool:
+        """Takes a row from an earlier run's journal if it is what this run would make; says whether it did."""
+        shard = self._shard(row.shard_id)
+        targets = shard.task.targets
+        fits = all(
+            row.fingerprints.get(stage) == self._specs[stage].fingerprint and row.generations.get(stage) == target
+            for stage, target in targets.items()
+        )
+        if not fits or row.key in shard.arrived or not targets.keys() <= row.outcomes.keys():
+            return False
+        shard.arrived[row.key] = {stage: row.outcomes[stage] for stage in targets}
+        self.in_memory[row.shard_id, row.key] = None
+        return True
+
+    def begin_pass(self) -> None:
+        """Forgets how many rows each shard was to bring: a new pass issues anew what has not arrived."""
+        for shard in self._shards.values():
+            shard.before_pass = len(shard.arrived)
+            shard.expected = None
+
+    def arrived_keys(self, shard_id: str) -> frozenset[Key]:
+        """The items of a shard that need not be issued again."""
+        shard = self._shards.get(shard_id)
+        return frozenset(shard.arrived) if shard else frozenset()
+
+    def is_committed(self, shard_id: str) -> bool:
+        """Whether this run committed the shard, or has all of its rows and only waits for the breaker."""
+        return shard_id in self._committed or shard_id in self._held
+
+    def add(self, lines: Iterable[FlowRow]) -> None:
+        """Takes lines as they come out of the graph and commits the shards they complete."""
+        touched: dict[str, None] = {}
+        for line in lines:
+            if line.shard_id in self._committed:
+                continue
+            shard = self._shard(line.shard_id)
+            shard.expected = shard.before_pass + line.issued_rows
+            touched[line.shard_id] = None
+            if not line.is_header and line.item.key not in shard.arrived:
+                self._take(line, shard)
+        for shard_id in touched:
+            if self._shards[shard_id].complete:
+                self._held.add(shard_id)
+                self._shards[shard_id].commit_after_rows = self._breaker.rows + self._breaker.settle_rows
+        self._commit_settled()
+
+    def _take(self, line: FlowRow, shard: _Shard) -> None:
+        outcomes = {stage: line.outcomes[stage] for stage in line.pending}
+        shard.arrived[line.item.key] = outcomes
+        kinds = kinds_of(outcomes)
+        self._breaker.record(kinds)
+        self.rows += 1
+        self.errors.update(kinds)
+        if kinds:
+            shard.failed = True
+            self.failed_rows += 1
+        else:
+            self.in_memory[line.shard_id, line.item.key] = None
+
+    def flush_journal(self) -> int:
+        """Journals every whole row in memory that has no failure (those run again on a resume); says how many."""
+        rows = [self._journal_row(shard_id, key) for shard_id, key in self.in_memory]
+        if rows:
+            self._journal.append(sorted(rows, key=lambda row: row.shard_id))
+        for row in rows:
+            self._shards[row.shard_id].arrived[row.key] = None
+        self.in_memory.clear()
+        return len(rows)
+
+    def finish(self) -> None:
+        """Ends the run: commits what was held back, unless the breaker tripped; then those failures are dropped."""
+        tripped = self._breaker.tripped
+        for shard_id in sorted(self._held):
+            if tripped is None or not self._shards[shard_id].failed:
+                self._commit(shard_id)
+        if tripped is not None:
+            self._held.clear()
+
+    def incomplete(self) -> list[str]:
+        """Shards of which something arrived, or was adopted, but not all."""
+        return [shard_id for shard_id, shard in self._shards.items() if shard_id not in self._held]
+
+    def _shard(self, shard_id: str) -> _Shard:
+        if shard_id not in self._shards:
+            self._shards[shard_id] = _Shard(task=self._task_of(shard_id))
+        return self._shards[shard_id]
+
+    def _commit_settled(self) -> None:
+        if self._breaker.tripped is not None:
+            return
+        for shard_id in sorted(self._held):
+            shard = self._shards[shard_id]
+            if not shard.failed or self._breaker.rows >= shard.commit_after_rows:
+                self._commit(shard_id)
+
+    def _commit(self, shard_id: str) -> None:
+        shard = self._shards[shard_id]
+        items = self._items_of(shard_id)
+        outcomes = self._all_outcomes(shard_id, shard)
+        for stage in self._specs:
+            if stage in shard.task.targets:
+                self._commit_stage(stage, shard.task, items, outcomes)
+        for key in shard.arrived:
+            self.in_memory.pop((shard_id, key), None)
+        del self._shards[shard_id]
+        self._held.discard(shard_id)
+        self._committed.add(shard_id)
+        logger.info("committed shard_id=%s stages=%s items=%d", shard_id, ",".join(shard.task.targets), len(items))
+        self._on_commit(shard_id, len(items))
+
+    def _all_outcomes(self, shard_id: str, shard: _Shard) -> dict[Key, Outcomes]:
+        journalled = {key for key, outcomes in shard.arrived.items() if outcomes is None}
+        found = {key: outcomes for key, outcomes in shard.arrived.items() if outcomes is not None}
+        if journalled:
+            for row in self._journal.read(shard_id):
+                if row.key in journalled:
+                    found.setdefault(row.key, row.outcomes)
+        assert len(found) == len(shard.arrived), f"shard {shard_id}: the journal lost {len(shard.arrived) - len(found)}"
+        return found
+
+    def _commit_stage(
+        self, stage: str, task: ShardTask, items: Sequence[CatalogItem], outcomes: Mapping[Key, Outcomes]
+    ) -> None:
+        fingerprint, target = self._specs[stage].fingerprint, task.targets[stage]
+        stored: dict[Key, StageRow] = {}
+        if stage in task.existing:
+            old_rows = self._tables.read(stage, fingerprint, task.shard_id, task.existing[stage])
+            stored = {row.key: row for row in old_rows}
+        rows: list[StageRow] = []
+        for item in items:
+            old, new = stored.get(item.key), outcomes.get(item.key, {}).get(stage)
+            if new is not None:
+                rows.append(_line(item, target, _with_earlier_attempts(new, old)))
+            elif old is not None:
+                rows.append(old)
+        footer = {**self._footer, **self._specs[stage].footer, "failures": json.dumps(_count_failures(rows))}
+        if not self._tables.commit(stage, fingerprint, task.shard_id, target, rows, footer):
+            raise BusyError(
+                f"another run committed {stage} of shard {task.shard_id} while this one held it; run the command again"
+            )
+
+    def _journal_row(self, shard_id: str, key: Key) -> JournalRow:
+        shard = self._shards[shard_id]
+        outcomes = shard.arrived[key]
+        assert outcomes is not None, "a row in memory has outcomes"
+        targets = shard.task.targets
+        return JournalRow(
+            shard_id=shard_id,
+            video_id=key[0],
+            version=key[1],
+            fingerprints={stage: self._specs[stage].fingerprint for stage in targets},
+            generations=dict(targets),
+            outcomes=outcomes,
+        )
+
+
+def _line(item: CatalogItem, generation: int, outcome: Outcome | Failure) -> StageRow:
+    return StageRow(video_id=item.video_id, version=item.version, generation=generation, outcome=outcome)
+
+
+def _with_earlier_attempts(new: Outcome | Failure, old: StageRow | None) -> Outcome | Failure:
+    if isinstance(new, Failure) and old is not None and isinstance(old.outcome, Failure):
+        return replace(new, attempts=new.attempts + old.outcome.attempts)
+    return new
+
+
+def _count_failures(rows: Sequence[StageRow]) -> dict[str, int]:
+    return dict(Counter(str(failure.kind) for row in rows for failure in failures_of(row.outcome)))

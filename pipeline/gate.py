@@ -1,0 +1,104 @@
+"""The gate: every shard asks it before its rows enter the graph.
+
+It is a Ray actor of its own, so that a busy driver holds nobody up. It says no once the run is to stop, and lets a
+shard wait while too many rows are out.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateConfig:
+    """How far reading may run ahead of the journal. Never part of a fingerprint.
+
+    Raises:
+        ValueError: A limit is not positive.
+    """
+
+    max_rows_out: int = 8192
+    """Rows issued and neither journalled nor committed; one shard always fits."""
+    stall_seconds: float = 60.0
+    """With nothing coming back for so long, what is out is taken for lost and one more shard is let in."""
+
+    def __post_init__(self) -> None:
+        if self.max_rows_out < 1 or self.stall_seconds <= 0:
+            raise ValueError("gate: max_rows_out and stall_seconds must be positive")
+
+
+class Gate:
+    """Counts what is out and holds the stop flag. Its methods run on one event loop, one at a time."""
+
+    def __init__(self, config: GateConfig) -> None:
+        self._config = config
+        self._issued: dict[str, int] = {}
+        self._rows_issued = 0
+        self._rows_back = 0
+        self._last_progress = time.monotonic()
+        self._stopped = False
+        self._changed = asyncio.Condition()
+        self._running: dict[tuple[str, str, int], str] = {}
+
+    async def admit(self, shard_id: str, rows: int) -> bool:
+        """Whether a shard's rows may enter; waits while too many are out. Asked again, it says what it said before."""
+        async with self._changed:
+            while not self._stopped and shard_id not in self._issued and not self._has_room(rows):
+                timeout = self._last_progress + self._config.stall_seconds - time.monotonic()
+                try:
+                    await asyncio.wait_for(self._changed.wait(), max(timeout, 0.1))
+                except TimeoutError:
+                    if time.monotonic() - self._last_progress >= self._config.stall_seconds:
+                        break
+            if shard_id in self._issued:
+                return True
+            if self._stopped:
+                return False
+            self._issued[shard_id] = rows
+            self._rows_issued += rows
+            self._last_progress = time.monotonic()
+            return True
+
+    def _has_room(self, rows: int) -> bool:
+        out = self._rows_issued - self._rows_back
+        return out <= 0 or out + rows <= self._config.max_rows_out
+
+    async def rows_back(self, total: int) -> None:
+        """The driver says how many issued rows it has journalled, committed or counted as failed."""
+        async with self._changed:
+            if total > self._rows_back:
+                self._rows_back = total
+                self._last_progress = time.monotonic()
+                self._changed.notify_all()
+
+    async def stop(self) -> None:
+        """Lets no further shard in."""
+        async with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    async def new_pass(self) -> None:
+        """Forgets what was issued: whatever has not come back is issued again."""
+        async with self._changed:
+            self._issued.clear()
+            self._rows_issued = self._rows_back = 0
+
+    async def issued(self) -> list[str]:
+        """The shards that were let in."""
+        return list(self._issued)
+
+    async def started(self, shard_id: str, video_id: str, version: int, stage: str) -> None:
+        """A stage begins with one item; asked of workers only while rows run one by one, to know which one kills."""
+        self._running[shard_id, video_id, version] = stage
+
+    async def running(self) -> dict[tuple[str, str, int], str]:
+        """The stage that each item entered last."""
+        return dict(self._running)
+
+
+def start_gate(config: GateConfig) -> Any:  # noqa: ANN401 - Ray's actor handles have no static type
+    """The gate as an actor that takes no CPU slot and outwaits any number of waiting shards."""
+    return ray.remote(Gate).options(num_cpus=0, max_concurrency=1000).remote(config)

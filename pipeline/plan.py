@@ -1,0 +1,202 @@
+"""What is left to do, as `make` would find it: list the files there are, subtract, never read one.
+
+A stage's file for a shard is missing, stale (a stage it reads, or the metadata, has a higher generation) or done.
+Time and memory are O(shards): one integer a stage and shard.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.spec import Specs
+from records.outcomes import STAGES
+
+Generations = npt.NDArray[np.int32]
+"""One integer a shard; -1 where there is no file."""
+
+NONE = -1
+
+
+class FileLists(Protocol):
+    """What planning asks of storage: which generation of each file is there."""
+
+    def generations(self, stage: str, fingerprint: str) -> Iterable[tuple[str, int]]:
+        """(shard_id, highest generation) of a stage's files."""
+        ...
+
+    def fingerprints(self, stage: str) -> Iterable[str]:
+        """Every fingerprint that has files of this stage."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardTask:
+    """What one shard needs: handed to the worker that reads it and to the committer."""
+
+    shard_id: str
+    targets: Mapping[str, int]
+    """Pending stage to the generation its file will have."""
+    existing: Mapping[str, int]
+    """Stage to the generation there is, for every stage of the graph that has a file."""
+    metadata_generation: int = NONE
+    retry: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Stage to the kinds of failure that are to run again."""
+    skip: frozenset[tuple[str, int]] = frozenset()
+    """Items that are not to be issued: a journal or an earlier pass has them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Every shard of a catalog against every stage of a graph."""
+
+    shard_ids: Sequence[str]
+    existing: Mapping[str, Generations]
+    targets: Mapping[str, Generations]
+    """`NONE` where a stage is not pending."""
+    metadata: Generations
+    blocked: Mapping[str, int]
+    """Stage to the number of shards where a stage it reads is missing and was not selected."""
+    retry: Mapping[str, Mapping[int, frozenset[str]]]
+    """Stage to shard index to the kinds of failure that run again."""
+    order: npt.NDArray[np.int64]
+    """Indices of the pending shards, in the order in which they are to run."""
+
+    @property
+    def pending_shards(self) -> int:
+        """Shards with work."""
+        return len(self.order)
+
+    def pending_of(self, stage: str) -> int:
+        """Shards in which this stage is pending."""
+        return int(np.count_nonzero(self.targets[stage][self.order] != NONE))
+
+    def tasks(self) -> Iterator[ShardTask]:
+        """The shards with work, made one at a time."""
+        for index in self.order.tolist():
+            yield self.task(index)
+
+    def task(self, index: int) -> ShardTask:
+        """The task of the shard at `index` of the catalog."""
+        return ShardTask(
+            shard_id=self.shard_ids[index],
+            targets={stage: int(of[index]) for stage, of in self.targets.items() if of[index] != NONE},
+            existing={stage: int(of[index]) for stage, of in self.existing.items() if of[index] != NONE},
+            metadata_generation=int(self.metadata[index]),
+            retry={stage: kinds[index] for stage, kinds in self.retry.items() if index in kinds},
+        )
+
+
+def as_array(generations: Iterable[tuple[str, int]], shards: int) -> Generations:
+    """A listing as one integer a shard; files of shards that the catalog does not have are left out."""
+    array = np.full(shards, NONE, dtype=np.int32)
+    for shard_id, generation in generations:
+        index = int(shard_id)
+        if index < shards:
+            array[index] = max(array[index], generation)
+    return array
+
+
+def make_plan(
+    *,
+    shard_ids: Sequence[str],
+    tables: FileLists,
+    metadata: Iterable[tuple[str, int]],
+    specs: Specs,
+    selected: Iterable[str],
+    retry: Mapping[str, Mapping[int, frozenset[str]]] | None = None,
+    shard_range: range | None = None,
+) -> Plan:
+    """Lists what is there and subtracts it.
+
+    Args:
+        shard_ids: Every shard of the catalog; a shard's index is its number.
+        tables: Where the stage files are listed.
+        metadata: (shard_id, generation) of the metadata tables.
+        specs: The whole graph.
+        selected: Stages that this run may work on.
+        retry: Stage to shard index to kinds of failure that are to run again.
+        shard_range: Indices of the shards this run may touch; None for all.
+    """
+    shards = len(shard_ids)
+    existing = {name: as_array(tables.generations(name, spec.fingerprint), shards) for name, spec in specs.items()}
+    meta = as_array(metadata, shards)
+    targets, blocked = _targets(specs, set(selected), existing, meta)
+    if retry:
+        _add_retries(specs, set(selected), targets, existing, retry, _highest(tables, meta))
+    allowed = np.zeros(shards, dtype=bool)
+    allowed[slice(None) if shard_range is None else slice(shard_range.start, shard_range.stop)] = True
+    pending = np.zeros(shards, dtype=bool)
+    for target in targets.values():
+        target[~allowed] = NONE
+        pending |= target != NONE
+    return Plan(
+        shard_ids=shard_ids,
+        existing=existing,
+        targets=targets,
+        metadata=meta,
+        blocked=blocked,
+        retry=dict(retry or {}),
+        order=np.flatnonzero(pending),
+    )
+
+
+def _targets(
+    specs: Specs, selected: set[str], existing: Mapping[str, Generations], meta: Generations
+) -> tuple[dict[str, Generations], dict[str, int]]:
+    """Which file each stage must write next, and where it cannot because an input is missing."""
+    after: dict[str, Generations] = {}
+    targets: dict[str, Generations] = {}
+    blocked: dict[str, int] = {}
+    for name, spec in specs.items():
+        have = existing[name]
+        needed = np.maximum(meta, 0) if spec.reads_metadata else np.zeros_like(have)
+        ready = np.ones(len(have), dtype=bool)
+        for upstream in spec.reads:
+            needed = np.maximum(needed, after[upstream])
+            ready &= after[upstream] != NONE
+        stale = have < needed
+        if name not in selected:
+            after[name] = have
+            continue
+        blocked[name] = int(np.count_nonzero(stale & ~ready))
+        targets[name] = np.where(stale & ready, needed, NONE).astype(np.int32)
+        after[name] = np.maximum(have, targets[name])
+    return targets, {stage: count for stage, count in blocked.items() if count}
+
+
+def _highest(tables: FileLists, meta: Generations) -> Generations:
+    """The highest generation of each shard over every stage and every fingerprint, current or not."""
+    highest = meta.copy()
+    for stage in STAGES:
+        for fingerprint in tables.fingerprints(stage):
+            highest = np.maximum(highest, as_array(tables.generations(stage, fingerprint), len(meta)))
+    return highest
+
+
+def _add_retries(
+    specs: Specs,
+    selected: set[str],
+    targets: dict[str, Generations],
+    existing: Mapping[str, Generations],
+    retry: Mapping[str, Mapping[int, frozenset[str]]],
+    highest: Generations,
+) -> None:
+    """Gives every retried stage, and all that read it, a generation above any the shard has seen."""
+    again: dict[str, npt.NDArray[np.bool_]] = {}
+    for name, spec in specs.items():
+        mask = np.zeros(len(highest), dtype=bool)
+        mask[list(retry.get(name, {}))] = True
+        for upstream in spec.reads:
+            mask |= again[upstream]
+        again[name] = mask & ((existing[name] != NONE) | (name in targets and targets[name] != NONE))
+        if name in selected:
+            targets[name][again[name]] = highest[again[name]] + 1
+
+
+def next_generation(tables: FileLists, metadata: Iterable[tuple[str, int]], shards: int) -> Callable[[str], int]:
+    """A function from shard id to the generation that makes every stage file of that shard look old."""
+    highest = _highest(tables, as_array(metadata, shards))
+    return lambda shard_id: int(highest[int(shard_id)]) + 1 if int(shard_id) < shards else 0

@@ -1,0 +1,164 @@
+"""The one adapter between a stage and Ray Data: what a worker of an actor pool runs."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.spec import StageSpec
+from records.errors import Failure, FailureKind, FatalError
+from records.failures import stream_failure
+from records.flow import FlowRow, flow_rows, read_audio, read_frames, with_outcomes, with_spent, without_media
+from records.items import Row
+from records.outcomes import Outcome
+
+logger = logging.getLogger(__name__)
+
+DEAD_ENGINE_EXIT = 70
+"""Exit code of a worker whose engine died twice running: Ray starts another worker."""
+
+Started = Callable[[FlowRow, str], None]
+"""Called before an item enters a stage, while rows run one by one."""
+
+
+class StageHolder:
+    """A stage that is rebuilt when its engine dies: first here, then with the worker."""
+
+    def __init__(self, build: Callable[[], Any], name: str) -> None:
+        self._build = build
+        self._name = name
+        self._lock = threading.Lock()
+        self._stage = build()
+        self._builds = 1
+
+    def call(self, run: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - whatever the stage returns
+        """Runs a call on the stage; a dead engine is rebuilt once, and a second death ends the process."""
+        stage, builds = self._stage, self._builds
+        try:
+            return run(stage)
+        except FatalError as error:
+            logger.warning("stage=%s the engine died (%s), building it again", self._name, error)
+            self._rebuild(builds)
+        try:
+            return run(self._stage)
+        except FatalError as error:
+            logger.error("stage=%s the engine died again (%s), leaving this worker", self._name, error)
+            logging.shutdown()
+            os._exit(DEAD_ENGINE_EXIT)
+
+    def _rebuild(self, seen_builds: int) -> None:
+        with self._lock:
+            if self._builds == seen_builds:  # another call may have rebuilt it already
+                self._stage.close()
+                self._stage = self._build()
+                self._builds += 1
+
+
+class BusyClock:
+    """Seconds in which at least one call was running."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = 0
+        self._since = 0.0
+        self._spent = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._running == 0:
+                self._since = time.monotonic()
+            self._running += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._running -= 1
+            now = time.monotonic()
+            self._spent += now - self._since
+            self._since = now
+
+    def take(self) -> float:
+        """The seconds since the last time somebody took them."""
+        with self._lock:
+            spent, self._spent = self._spent, 0.0
+            return spent
+
+
+class StageWorker:
+    """Runs one stage over blocks of the flow: only lines that have it pending; the others pass through untouched.
+
+    Args:
+        spec: The stage; it is built here, inside the worker.
+        drop_frames: Empty the frames afterwards: nobody downstream looks at them.
+        drop_audio: Likewise the sound.
+        started: Told of each item before it runs; None but while rows run one by one.
+    """
+
+    def __init__(
+        self, spec: StageSpec, *, drop_frames: bool = False, drop_audio: bool = False, started: Started | None = None
+    ) -> None:
+        self._spec = spec
+        self._drop_frames = drop_frames
+        self._drop_audio = drop_audio
+        self._started = started
+        self._clock = BusyClock()
+        self._holder = StageHolder(spec.build, spec.name)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """The block with this stage's outcomes added."""
+        lines = flow_rows(table, (*self._spec.reads, self._spec.name))
+        outcomes = [line.outcomes.get(self._spec.name) for line in lines]
+        runnable: list[int] = []
+        for index, line in enumerate(lines):
+            if self._spec.name in line.pending:
+                outcomes[index] = self._input_failure(line)
+                if outcomes[index] is None:
+                    runnable.append(index)
+        if runnable:
+            with self._clock:
+                self._run(table, lines, runnable, outcomes)
+            table = with_spent(table, self._spec.name, self._clock.take())
+        table = with_outcomes(table, self._spec.name, outcomes)
+        return without_media(table, frames=self._drop_frames, audio=self._drop_audio)
+
+    def _input_failure(self, line: FlowRow) -> Failure | None:
+        if self._spec.modality is None:
+            return None
+        return stream_failure(line.outcomes.get("decode"), self._spec.modality)
+
+    def _run(
+        self,
+        table: pa.Table,
+        lines: Sequence[FlowRow],
+        runnable: Sequence[int],
+        outcomes: list[Outcome | Failure | None],
+    ) -> None:
+        rows = [self._row(table, lines[index], index) for index in runnable]
+        if self._started is not None:
+            for index in runnable:
+                self._started(lines[index], self._spec.name)
+        for index, outcome in zip(runnable, self._outcomes(rows), strict=True):
+            outcomes[index] = outcome
+
+    def _row(self, table: pa.Table, line: FlowRow, index: int) -> Row:
+        return Row(
+            item=line.item,
+            metadata=line.metadata,
+            frames=read_frames(table, index) if self._spec.modality == "video" else None,
+            audio=read_audio(table, index) if self._spec.modality == "audio" else None,
+            outcomes=line.outcomes,
+        )
+
+    def _outcomes(self, rows: Sequence[Row]) -> list[Outcome | Failure]:
+        """One outcome a row; where a whole call fails, row by row, so that one bad row does not take the others."""
+        try:
+            return list(self._holder.call(lambda stage: stage(rows)))
+        except Exception as error:  # noqa: BLE001 - a stage's own bug must cost rows, never the job
+            if len(rows) > 1:
+                return [outcome for row in rows for outcome in self._outcomes([row])]
+            logger.exception("stage=%s video_id=%s failed", self._spec.name, rows[0].item.video_id)
+            message = f"{type(error).__name__}: {error}".splitlines()[0]
+            return [Failure(stage=self._spec.name, kind=FailureKind.ENGINE_ERROR, message=message)]

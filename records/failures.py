@@ -1,0 +1,29 @@
+"""Which failures an outcome holds, and which one keeps a later stage from running."""
+
+from collections.abc import Mapping
+
+from records.errors import Failure
+from records.outcomes import MediaFacts, Outcome
+
+
+def failures_of(outcome: Outcome | Failure) -> list[Failure]:
+    """The failures in an outcome: itself, or those of the streams that decode could not read."""
+    if isinstance(outcome, Failure):
+        return [outcome]
+    if isinstance(outcome, MediaFacts):
+        return [failure for failure in (outcome.video_failure, outcome.audio_failure) if failure is not None]
+    return []
+
+
+def stream_failure(decoded: Outcome | Failure | None, modality: str) -> Failure | None:
+    """Why a clip's `video` or `audio` cannot be looked at, or None where it can (or is simply not there)."""
+    if isinstance(decoded, Failure):
+        return decoded
+    if isinstance(decoded, MediaFacts):
+        return decoded.video_failure if modality == "video" else decoded.audio_failure
+    return None
+
+
+def kinds_of(outcomes: Mapping[str, Outcome | Failure]) -> frozenset[str]:
+    """The distinct kinds of failure in a row's outcomes: a failure that later stages inherit counts once."""
+    return frozenset(str(failure.kind) for outcome in outcomes.values() for failure in failures_of(outcome))
