@@ -1,0 +1,76 @@
+"""What a store can do, whichever kind it is: the few operations on which every guarantee rests."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One object of a listing."""
+
+    path: str
+    """Relative to the store's root, with `/` between parts."""
+    size_bytes: int
+    etag: str
+    """What the store says of the content; for local files `mtime in nanoseconds-size`."""
+    modified: float
+    """Seconds since 1970, by the store's clock."""
+
+
+def path_order(path: str) -> bytes:
+    """The key by which listings are sorted: the bytes of the path, as S3 sorts."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+class Backend(Protocol):
+    """One kind of store, without retries. Errors are OSErrors that `storage.faults.classify` understands."""
+
+    @property
+    def root(self) -> str:
+        """What a relative path is appended to, to give a URI that `Fetcher` opens; ends in `/` unless empty."""
+        ...
+
+    def check(self) -> None:
+        """Raises where the store cannot be there or may not be listed; need not exist yet where it can be made."""
+        ...
+
+    def read(self, path: str) -> tuple[bytes, str]:
+        """The whole object and its token: changes with every write."""
+        ...
+
+    def read_range(self, path: str, start: int, end: int) -> bytes:
+        """Bytes [start, end) of an object."""
+        ...
+
+    def size(self, path: str) -> int:
+        """Length in bytes; FileNotFoundError where there is none."""
+        ...
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Writes the object only if absent, at once and whole; False where one is there."""
+        ...
+
+    def replace(self, path: str, data: bytes, token: str) -> bool:
+        """Writes the object only over the one that has this token; False where another or none is there."""
+        ...
+
+    def page(self, prefix: str, after: str) -> tuple[Iterator[Entry], bool]:
+        """Objects whose path starts with `prefix` and sorts behind `after`, in byte order of their paths.
+
+        Returns:
+            The next ones, and whether there are more behind the last of them.
+        """
+        ...
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Names of the folders right below `prefix` (a folder's path with `/` at its end), in order."""
+        ...
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Removes objects; those that are gone already are no error."""
+        ...
+
+    def sweep(self, min_age_seconds: float) -> int:
+        """Removes what killed writers left, if older than this; returns how many files."""
+        ...

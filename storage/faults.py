@@ -1,0 +1,157 @@
+"""What a store's errors mean, told by type and status code, and the one retry policy for those that may pass.
+
+Inner retries (botocore's, s3fs's) are switched off, so that attempts do not multiply: only here is waited.
+"""
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+import botocore.exceptions as boto
+import tenacity
+from botocore.parsers import ResponseParserError
+
+from records.errors import FailureKind
+
+T = TypeVar("T")
+
+TRANSIENT = frozenset({FailureKind.THROTTLED, FailureKind.UNREACHABLE, FailureKind.TIMEOUT})
+"""Kinds that are tried again."""
+
+_THROTTLED = {
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "TooManyRequests",
+    "RequestThrottled",
+}
+_REFUSED = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+_UNREACHABLE_ERRNO = {
+    errno.EIO,
+    errno.ESTALE,
+    errno.EBUSY,
+    errno.EAGAIN,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EREMOTEIO,
+}
+_CREDENTIALS = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.TokenRetrievalError,
+    boto.SSOError,
+    boto.ProfileNotFound,
+    boto.ConfigNotFound,
+)
+
+
+class IncompleteReadError(ConnectionError):
+    """Fewer bytes came than the store announced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryConfig:
+    """How transient faults of a store are retried: exponential backoff with full jitter.
+
+    Raises:
+        ValueError: A number is below what makes sense.
+    """
+
+    attempts: int = 6
+    """Tries in all."""
+    first_wait_seconds: float = 0.2
+    """Longest wait before the second try; doubles with each."""
+    max_wait_seconds: float = 20.0
+    """Longest wait between two tries."""
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.first_wait_seconds < 0 or self.max_wait_seconds < 0:
+            raise ValueError("retry: attempts must be at least 1 and waits must not be negative")
+
+
+def s3_status(error: BaseException | None) -> tuple[int, str]:
+    """The HTTP status and S3 error code behind an error, or (0, "") where it did not come from an S3 response."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            return int(status), str(response.get("Error", {}).get("Code", ""))
+        error = error.__cause__
+    return 0, ""
+
+
+def classify(error: BaseException) -> FailureKind | None:
+    """What an error of a store means for the item being read, or None where it is none of a store's faults."""
+    status, code = s3_status(error)
+    if status == 0 and isinstance(error, aiohttp.ClientResponseError):
+        status = error.status
+    if status:
+        return _classify_status(status, code)
+    if isinstance(error, (TimeoutError, boto.ConnectTimeoutError, boto.ReadTimeoutError)):
+        return FailureKind.TIMEOUT
+    if isinstance(error, (ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, ResponseParserError)):
+        return FailureKind.UNREACHABLE
+    if isinstance(error, (aiohttp.ClientError, boto.ResponseStreamingError)):
+        return FailureKind.UNREACHABLE
+    if isinstance(error, (PermissionError, *_CREDENTIALS)):
+        return FailureKind.FORBIDDEN
+    if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+        return FailureKind.NOT_FOUND
+    if isinstance(error, OSError) and error.errno in _UNREACHABLE_ERRNO:
+        return FailureKind.UNREACHABLE
+    return None
+
+
+def _classify_status(status: int, code: str) -> FailureKind | None:
+    if code in _THROTTLED or status in (429, 503):
+        return FailureKind.THROTTLED
+    if code == "RequestTimeout" or status in (408, 504):
+        return FailureKind.TIMEOUT
+    if code in _REFUSED or status in (401, 403):
+        return FailureKind.FORBIDDEN
+    if status in (404, 410):
+        return FailureKind.NOT_FOUND
+    if status >= 500 or code in ("OperationAborted", "ConditionalRequestConflict", "IncompleteBody"):
+        return FailureKind.UNREACHABLE
+    return None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed a little later."""
+    return classify(error) in TRANSIENT
+
+
+def with_retries(config: RetryConfig, operation: Callable[[], T]) -> T:
+    """Runs an operation until it succeeds, fails for good, or the attempts are used up; raises the last error."""
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(is_transient),
+        stop=tenacity.stop_after_attempt(config.attempts),
+        wait=tenacity.wait_random_exponential(multiplier=config.first_wait_seconds, max=config.max_wait_seconds),
+        reraise=True,
+    )
+    return retrying(operation)
+
+
+def describe(error: BaseException) -> str:
+    """A few words on an error that cannot hold a credential: its code or its type, never its text."""
+    status, code = s3_status(error)
+    if status:
+        return f"{code or 'error'} ({status})" if code != str(status) else f"HTTP {status}"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"HTTP {error.status}"
+    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
+        return errno.errorcode[error.errno]
+    return type(error).__name__
+
+
+def redact(uri: str) -> str:
+    """A URI without what may be secret: user, password and, for anything but a path or S3 key, the query."""
+    if "://" not in uri or uri.startswith(("s3://", "file://")):
+        return uri
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

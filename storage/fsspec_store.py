@@ -1,0 +1,130 @@
+"""Any other fsspec file system as a store: as good as its exclusive create.
+
+Creating asks the file system for `mode="create"`, which Google Cloud Storage and Azure make atomic. None offers a
+conditional replace through fsspec, so `replace` compares and then writes: two processes can both believe that they took
+over a lease in the same instant. Create-only commits still keep their data apart.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import fsspec
+
+from storage.backends import Entry
+from storage.faults import redact
+
+logger = logging.getLogger(__name__)
+
+
+class FsspecBackend:
+    """A folder or prefix of a file system that fsspec knows."""
+
+    def __init__(self, uri: str) -> None:
+        self._filesystem: Any
+        self._filesystem, self._base = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+        self._base = self._base.rstrip("/")
+        self._root = redact(uri).rstrip("/") + "/"
+        logger.warning("%s: no conditional replace on this kind of store; run one job at a time", self._root)
+
+    @property
+    def root(self) -> str:
+        """The URI with `/` at its end, without user or password."""
+        return self._root
+
+    def check(self) -> None:
+        """Refuses a file in the folder's place."""
+        if self._filesystem.isfile(self._base):
+            raise NotADirectoryError(self._base)
+
+    def read(self, path: str) -> tuple[bytes, str]:
+        """Content and its digest."""
+        data: bytes = self._filesystem.cat_file(self._path(path))
+        return data, hashlib.sha256(data).hexdigest()
+
+    def read_range(self, path: str, start: int, end: int) -> bytes:
+        """Bytes [start, end)."""
+        data: bytes = self._filesystem.cat_file(self._path(path), start=start, end=end)
+        return data
+
+    def size(self, path: str) -> int:
+        """Length in bytes."""
+        return int(self._filesystem.info(self._path(path))["size"])
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Exclusive create."""
+        self._filesystem.makedirs(self._path(path).rpartition("/")[0], exist_ok=True)
+        try:
+            self._filesystem.pipe_file(self._path(path), data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    def replace(self, path: str, data: bytes, token: str) -> bool:
+        """Compares, then writes."""
+        try:
+            if self.read(path)[1] != token:
+                return False
+        except FileNotFoundError:
+            return False
+        self._filesystem.pipe_file(self._path(path), data)
+        return True
+
+    def page(self, prefix: str, after: str) -> tuple[Iterator[Entry], bool]:
+        """The whole listing, sorted in memory: fsspec has no other."""
+        return self._entries(prefix, after), False
+
+    def _entries(self, prefix: str, after: str) -> Iterator[Entry]:
+        folder = prefix.rpartition("/")[0]
+        found: Mapping[str, Mapping[str, Any]] = self._filesystem.find(self._path(folder).rstrip("/"), detail=True)
+        by_path = {name[len(self._base) + 1 :]: info for name, info in found.items()}
+        for path in sorted(by_path, key=str.encode):
+            if path.startswith(prefix) and path > after:
+                yield Entry(
+                    path=path,
+                    size_bytes=int(by_path[path].get("size") or 0),
+                    etag=etag_of(by_path[path]),
+                    modified=_modified(by_path[path]),
+                )
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Folders right below."""
+        try:
+            found = self._filesystem.ls(self._path(prefix).rstrip("/"), detail=True)
+        except FileNotFoundError:
+            return
+        yield from sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Removes objects one by one."""
+        for path in paths:
+            if self._filesystem.exists(self._path(path)):
+                self._filesystem.rm_file(self._path(path))
+
+    def sweep(self, min_age_seconds: float) -> int:
+        """Nothing is left behind."""
+        return 0
+
+    def _path(self, path: str) -> str:
+        return f"{self._base}/{path}"
+
+
+def etag_of(info: Mapping[str, Any]) -> str:
+    """What a file system says of a file's content: ETag, checksum, else time of change and size; may be empty."""
+    for key in ("ETag", "etag", "md5Hash", "content_md5"):
+        if info.get(key):
+            return str(info[key]).strip('"')
+    modified = _modified(info)
+    return f"{modified:.6f}-{info.get('size')}" if modified else ""
+
+
+def _modified(info: Mapping[str, Any]) -> float:
+    for key in ("LastModified", "mtime", "last_modified", "updated", "created"):
+        value = info.get(key)
+        if isinstance(value, datetime):
+            return value.timestamp()
+        if isinstance(value, (int, float)):
+            return float(value)
+    return 0.0

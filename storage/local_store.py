@@ -1,0 +1,169 @@
+"""A folder as an object store: whole files or none, created only once, replaced only by who read the last content.
+
+A file is written under `<root>/.tmp/`, flushed to disk, and then hard-linked to its name: linking fails where the name
+is taken, and a process killed at any point leaves either no file or the whole one. What a killed writer leaves in
+`.tmp` is never listed and goes with `sweep`.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from storage.backends import Entry, path_order
+from storage.local_listing import list_files
+
+TEMPORARY = ".tmp"
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+class LocalBackend:
+    """A folder. Safe for threads and processes, also on network file systems that honour flock."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = Path(os.path.abspath(folder))
+
+    @property
+    def root(self) -> str:
+        """The absolute folder with `/` at its end."""
+        return f"{self._folder}/".replace("//", "/")
+
+    def check(self) -> None:
+        """Refuses a file in the folder's place; a missing folder is made at the first write."""
+        if self._folder.exists() and not self._folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self._folder))
+
+    def read(self, path: str) -> tuple[bytes, str]:
+        """Content and token of a file."""
+        with open(self._folder / path, "rb") as file:
+            return file.read(), _token(os.fstat(file.fileno()))
+
+    def read_range(self, path: str, start: int, end: int) -> bytes:
+        """Bytes [start, end) of a file."""
+        with open(self._folder / path, "rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+
+    def size(self, path: str) -> int:
+        """Length in bytes."""
+        return (self._folder / path).stat().st_size
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Writes a file only if its name is free."""
+        final = self._folder / path
+        if final.exists():
+            return False
+        with self._written(data) as temporary:
+            try:
+                _link(temporary, final)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                # No hard links here (exFAT, some network mounts): the lock makes look and rename one step.
+                with self._locked():
+                    if final.exists():
+                        return False
+                    os.replace(temporary, final)
+        _flush_folder(final.parent)
+        return True
+
+    def replace(self, path: str, data: bytes, token: str) -> bool:
+        """Swaps a file's content where it is still the one that has this token."""
+        final = self._folder / path
+        with self._written(data) as temporary, self._locked():
+            try:
+                if _token(final.stat()) != token:
+                    return False
+            except FileNotFoundError:
+                return False
+            os.replace(temporary, final)
+        _flush_folder(final.parent)
+        return True
+
+    def page(self, prefix: str, after: str) -> tuple[Iterator[Entry], bool]:
+        """Files in order of their paths, in one page that is read as it is walked."""
+        found = list_files(self._folder, prefix, skip=TEMPORARY)
+        return (entry for entry in found if path_order(entry.path) > path_order(after)), False
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Folders right below."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder / prefix) as found:
+            yield from sorted(entry.name for entry in found if entry.is_dir() and entry.name != TEMPORARY)
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Removes files, and the folders that this leaves empty."""
+        for path in paths:
+            file = self._folder / path
+            file.unlink(missing_ok=True)
+            for folder in file.parents:
+                if folder == self._folder:
+                    break
+                try:
+                    folder.rmdir()
+                except OSError:
+                    break
+
+    def sweep(self, min_age_seconds: float) -> int:
+        """Removes what killed writers left, if older than this; returns how many files."""
+        removed = 0
+        for file in (self._folder / TEMPORARY).glob("*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime >= min_age_seconds:
+                    file.unlink()
+                    removed += 1
+        return removed
+
+    @contextlib.contextmanager
+    def _written(self, data: bytes) -> Iterator[Path]:
+        """A temporary file on disk that holds the data; gone at the end, unless renamed away."""
+        folder = self._folder / TEMPORARY
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f"{uuid.uuid4().hex}.part"
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Holds the folder's lock; the kernel lets go of it when its holder dies."""
+        with open(self._folder / TEMPORARY / "lock", "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _token(status: os.stat_result) -> str:
+    return f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
+
+
+def _link(temporary: Path, final: Path) -> None:
+    """Gives the file its name, in a folder that another process may remove as empty at the same moment."""
+    for last_try in (False, False, False, True):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(temporary, final)
+        except FileNotFoundError:
+            if last_try:
+                raise
+        else:
+            return
+
+
+def _flush_folder(folder: Path) -> None:
+    """Makes a new name survive a power cut, where the file system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,112 @@
+"""A prefix of an S3 bucket as a store: If-None-Match creates, If-Match replaces, listings come page by page."""
+
+import errno
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from storage.backends import Entry
+from storage.faults import s3_status
+from storage.s3_client import S3Client, clean_etag, split_s3_uri
+
+_DELETE_KEYS = 1000
+
+
+class S3Backend:
+    """A prefix of a bucket on S3 or on a server that speaks its protocol and honours conditional writes."""
+
+    def __init__(self, uri: str) -> None:
+        self._bucket, key = split_s3_uri(uri)
+        self._prefix = f"{key.rstrip('/')}/" if key.strip("/") else ""
+        self._client = S3Client()
+
+    @property
+    def root(self) -> str:
+        """`s3://bucket/prefix/`."""
+        return f"s3://{self._bucket}/{self._prefix}"
+
+    def check(self) -> None:
+        """One request: is the bucket there, and may it be listed?"""
+        self._list({"Prefix": self._prefix, "MaxKeys": 1})
+
+    def read(self, path: str) -> tuple[bytes, str]:
+        """Content and ETag."""
+        found = self._client.read(self._key(path))
+        return found.data, found.etag
+
+    def read_range(self, path: str, start: int, end: int) -> bytes:
+        """Bytes [start, end)."""
+        return self._client.read(self._key(path) | {"Range": f"bytes={start}-{end - 1}"}).data
+
+    def size(self, path: str) -> int:
+        """Length in bytes."""
+        return int(self._client.call("head_object", self._key(path))["ContentLength"])
+
+    def create(self, path: str, data: bytes) -> bool:
+        """A put with `If-None-Match: *`."""
+        return self._put(path, data, {"IfNoneMatch": "*"})
+
+    def replace(self, path: str, data: bytes, token: str) -> bool:
+        """A put with `If-Match`."""
+        try:
+            return self._put(path, data, {"IfMatch": f'"{token}"'})
+        except FileNotFoundError as error:
+            if s3_status(error)[1] == "NoSuchBucket":
+                raise
+            return False
+
+    def _put(self, path: str, data: bytes, condition: dict[str, str]) -> bool:
+        try:
+            self._client.call("put_object", self._key(path) | {"Body": data} | condition)
+        except OSError as error:
+            if s3_status(error)[0] == 412:
+                return False
+            raise
+        return True
+
+    def page(self, prefix: str, after: str) -> tuple[Iterator[Entry], bool]:
+        """One request, of up to a thousand keys."""
+        arguments = {"Prefix": self._prefix + prefix}
+        if after:
+            arguments["StartAfter"] = self._prefix + after
+        reply = self._list(arguments)
+        return map(self._entry, reply.get("Contents", ())), bool(reply.get("IsTruncated"))
+
+    def _entry(self, found: dict[str, Any]) -> Entry:
+        return Entry(
+            path=found["Key"][len(self._prefix) :],
+            size_bytes=found["Size"],
+            etag=clean_etag(found["ETag"]),
+            modified=found["LastModified"].timestamp(),
+        )
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Common prefixes up to the next `/`."""
+        arguments: dict[str, Any] = {"Prefix": self._prefix + prefix, "Delimiter": "/"}
+        while True:
+            page = self._list(arguments)
+            for found in page.get("CommonPrefixes", ()):
+                yield found["Prefix"][len(self._prefix) + len(prefix) : -1]
+            if not page.get("IsTruncated"):
+                return
+            arguments["ContinuationToken"] = page["NextContinuationToken"]
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Removes objects, a thousand a request."""
+        for start in range(0, len(paths), _DELETE_KEYS):
+            keys = [{"Key": self._prefix + path} for path in paths[start : start + _DELETE_KEYS]]
+            reply = self._client.call(
+                "delete_objects", {"Bucket": self._bucket, "Delete": {"Objects": keys, "Quiet": True}}
+            )
+            for refused in reply.get("Errors", ()):
+                kind = PermissionError if refused.get("Code") == "AccessDenied" else ConnectionError
+                raise kind(errno.EIO, f"{refused.get('Code')}: {refused.get('Key')} was not deleted")
+
+    def sweep(self, min_age_seconds: float) -> int:
+        """Nothing is left behind."""
+        return 0
+
+    def _key(self, path: str) -> dict[str, Any]:
+        return {"Bucket": self._bucket, "Key": self._prefix + path}
+
+    def _list(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return self._client.call("list_objects_v2", {"Bucket": self._bucket} | arguments)

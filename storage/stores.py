@@ -1,0 +1,253 @@
+"""The object store under a run: objects created once and whole, listed in order, replaced only by who read them.
+
+`Store.open` takes any fsspec URI. `s3://` and local folders give every guarantee named here; see `storage.fsspec_store`
+for what other file systems lack. Credentials, region and endpoint come from their usual places; no message holds them.
+"""
+
+import contextlib
+import errno
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from records.errors import FailureKind, TransientError, UserError
+from storage.backends import Backend, Entry, path_order
+from storage.faults import TRANSIENT, RetryConfig, classify, describe, redact, s3_status, with_retries
+from storage.fsspec_store import FsspecBackend
+from storage.local_store import LocalBackend
+from storage.s3_store import S3Backend
+
+T = TypeVar("T")
+
+_DEFAULT_RETRY: Final = RetryConfig()
+_PARALLEL_WRITES = 8
+_USER_ERRNO = {
+    errno.EROFS: "is read-only",
+    errno.ENOSPC: "is full",
+    errno.EDQUOT: "is over its quota",
+    errno.ENAMETOOLONG: "would need a name that is too long",
+    errno.ENOTDIR: "is a file, not a folder",
+}
+
+
+class Store:
+    """An output or a source. Safe to share between threads.
+
+    Every method raises:
+        UserError: The store is missing, refuses the credentials, is read-only or full; one line.
+        TransientError: It was throttled, unreachable or too slow, after all retries.
+    """
+
+    def __init__(self, backend: Backend, retry: RetryConfig = _DEFAULT_RETRY) -> None:
+        self._backend = backend
+        self._retry = retry
+
+    @classmethod
+    def open(cls, uri: str, *, retry: RetryConfig = _DEFAULT_RETRY) -> "Store":
+        """Opens a folder or prefix, which need not exist; a bucket must.
+
+        Args:
+            uri: `s3://bucket/prefix`, a path, `file://`, or another fsspec URI. Where no S3 credentials are found,
+                requests go unsigned, as public buckets want them.
+            retry: How transient faults are retried.
+        """
+        store = cls(_backend(uri), retry)
+        store._guarded("", store._backend.check)
+        return store
+
+    @property
+    def root(self) -> str:
+        """The store's URI with `/` at its end: appended to, it names an object."""
+        return self._backend.root
+
+    def uri(self, path: str) -> str:
+        """The URI of an object."""
+        return self._backend.root + path
+
+    def read_bytes(self, path: str) -> bytes:
+        """A whole object.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        return self.read_with_token(path)[0]
+
+    def read_with_token(self, path: str) -> tuple[bytes, str]:
+        """A whole object, and the token that `replace` wants.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        return self._guarded(path, lambda: self._backend.read(path))
+
+    def open_input(self, path: str) -> io.BufferedReader:
+        """An object to seek in, as pyarrow reads Parquet: only the ranges asked for travel, each with retries.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        size = self._guarded(path, lambda: self._backend.size(path))
+
+        def read(start: int, end: int) -> bytes:
+            return self._guarded(path, lambda: self._backend.read_range(path, start, end))
+
+        return io.BufferedReader(_RangeReader(read, size), buffer_size=64 * 1024)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is an object now: nothing is cached."""
+        try:
+            self._guarded(path, lambda: self._backend.size(path))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Writes an object if there is none: at once and whole, or not at all.
+
+        Returns:
+            True where the object now holds exactly this data. A refused put is read back and compared, so that a retry
+            that meets its own first try counts as made. False where other data is there.
+        """
+        if self._guarded(path, lambda: self._backend.create(path, data)):
+            return True
+        return self._holds(path, data)
+
+    def create_many(self, objects: Iterable[tuple[str, bytes]]) -> None:
+        """Creates objects a few at a time in parallel, replacing what an uncommitted writer left under their names.
+
+        Only for names that no committed record points at, and under a lease.
+        """
+        with ThreadPoolExecutor(_PARALLEL_WRITES, thread_name_prefix="store-write") as pool:
+            running: list[Future[None]] = []
+            for path, data in objects:
+                if len(running) >= 2 * _PARALLEL_WRITES:
+                    running.pop(0).result()
+                running.append(pool.submit(self._create_over, path, data))
+            for write in running:
+                write.result()
+
+    def _create_over(self, path: str, data: bytes) -> None:
+        while not self.create(path, data):
+            self.delete([path])
+
+    def replace(self, path: str, data: bytes, token: str) -> bool:
+        """Writes over the object that `read_with_token` saw; False where it has changed or gone since.
+
+        As with `create`, a refused put that finds this very data counts as made.
+        """
+        if self._guarded(path, lambda: self._backend.replace(path, data, token)):
+            return True
+        return self._holds(path, data)
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+        """Objects whose path starts with `prefix` and sorts behind `after`, in byte order, page by page.
+
+        Raises:
+            UserError: The store does not list in byte order (S3's directory buckets do not), on which merges rest.
+        """
+        more = True
+        while more:
+            entries, more = self._page(prefix, after)
+            try:
+                for entry in entries:
+                    if path_order(entry.path) <= path_order(after):
+                        raise UserError(f"{self.root} does not list its objects in order: use another kind of store")
+                    after = entry.path
+                    yield entry
+            except OSError as error:
+                self._raise_typed(prefix, error)
+                raise
+
+    def _page(self, prefix: str, after: str) -> tuple[Iterator[Entry], bool]:
+        return self._guarded(prefix, lambda: self._backend.page(prefix, after))
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Names of the folders right below a folder's path (which ends in `/`), in order."""
+        return self._guarded(prefix, lambda: list(self._backend.folders(prefix)))
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Removes objects; those that are gone already are no error."""
+        self._guarded(paths[0] if paths else "", lambda: self._backend.delete(paths))
+
+    def sweep(self, min_age_seconds: float = 86_400.0) -> int:
+        """Removes what killed writers left behind in a local store; returns how many files. Others leave nothing."""
+        return self._backend.sweep(min_age_seconds)
+
+    def _holds(self, path: str, data: bytes) -> bool:
+        try:
+            return self.read_bytes(path) == data
+        except FileNotFoundError:
+            return False
+
+    def _guarded(self, path: str, operation: Callable[[], T]) -> T:
+        try:
+            return with_retries(self._retry, operation)
+        except Exception as error:
+            self._raise_typed(path, error)
+            raise
+
+    def _raise_typed(self, path: str, error: Exception) -> None:
+        kind = classify(error)
+        where = redact(self.uri(path))
+        if s3_status(error)[1] == "NoSuchBucket":
+            raise UserError(f"{self.root}: there is no such bucket") from None
+        if isinstance(error, OSError) and error.errno in _USER_ERRNO and not s3_status(error)[0]:
+            raise UserError(f"{where} {_USER_ERRNO[error.errno]}") from None
+        if kind is FailureKind.FORBIDDEN:
+            raise UserError(f"{where}: access refused ({describe(error)}): check credentials and permissions") from None
+        if kind is not None and kind in TRANSIENT:
+            raise TransientError(kind, f"{where}: {kind} ({describe(error)})") from None
+        if kind is FailureKind.NOT_FOUND:
+            raise FileNotFoundError(errno.ENOENT, "no such object", where) from None
+
+
+class _RangeReader(io.RawIOBase):
+    """A seekable file over ranged reads."""
+
+    def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
+        self._read = read
+        self._size = size
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        end = min(self._position + len(buffer), self._size)
+        if end <= self._position:
+            return 0
+        data = self._read(self._position, end)
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+def _backend(uri: str) -> Backend:
+    scheme, separator, rest = uri.partition("://")
+    if not uri:
+        raise UserError("an empty URI names no store")
+    if not separator:
+        return LocalBackend(Path(uri).expanduser())
+    if scheme == "file":
+        return LocalBackend(Path(rest))
+    if scheme in ("s3", "s3a"):
+        return S3Backend(uri)
+    with contextlib.suppress(ImportError):
+        try:
+            return FsspecBackend(uri)
+        except ValueError:
+            raise UserError(f"{redact(uri)}: unknown kind of store {scheme!r}") from None
+    raise UserError(f"{redact(uri)}: install the fsspec package for {scheme!r}")

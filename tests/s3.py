@@ -1,0 +1,115 @@
+"""A real S3 server on loopback for tests: moto's, behind a gate that counts requests and can refuse them."""
+
+import io
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+import boto3
+import fsspec
+import pytest
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing-secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+_ERROR = "<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code><Message>{code}</Message></Error>"
+
+Gate = Callable[[WSGIEnvironment], tuple[int, str] | None]
+
+
+class S3Server:
+    """The server. Requests are answered one at a time, so that conditional writes are atomic as S3's are."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str]] = []
+        """(method, path) of every request so far."""
+        self.gate: Gate | None = None
+        """Asked before each request: (status, S3 error code) refuses it."""
+        self._app = DomainDispatcherApplication(create_backend_app)
+        self._lock = threading.Lock()
+        self._names = itertools.count()
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        # The body is read before the lock is taken: a client killed while it sends must not stop the others.
+        if environ.get("CONTENT_LENGTH"):
+            environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+        with self._lock:
+            self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+            refusal = self.gate(environ) if self.gate is not None else None
+            if refusal is None:
+                return list(self._app(environ, start_response))
+        status, code = refusal
+        start_response(f"{status} Refused", [("Content-Type", "application/xml")])
+        return [_ERROR.format(code=code).encode()]
+
+    def client(self) -> Any:  # noqa: ANN401 - boto3 ships no types
+        """A boto3 client: a second implementation to look at the store with."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing-secret",
+        )
+
+    def bucket(self) -> str:
+        """Makes a bucket; returns its URI."""
+        name = f"bucket-{next(self._names)}"
+        self.client().create_bucket(Bucket=name)
+        return f"s3://{name}"
+
+    def close(self) -> None:
+        """Stops the server."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @contextmanager
+    def refusing(self, gate: Gate) -> Iterator[None]:
+        """Asks this gate before each request."""
+        self.gate = gate
+        try:
+            yield
+        finally:
+            self.gate = None
+
+
+def forget_connections() -> None:
+    """Makes the next S3 call read the environment anew: fsspec keeps one connection a process."""
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One server a session; the environment points at it, for child processes too."""
+    server = S3Server()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        patch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+            patch.delenv(name, raising=False)
+        forget_connections()
+        yield server
+        forget_connections()
+    server.close()
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3Server) -> str:
+    """A fresh bucket's URI."""
+    return s3_server.bucket()
