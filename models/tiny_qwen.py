@@ -34,14 +34,15 @@ _CONTEXT = 8192
 _PAD, _END = "<|endoftext|>", "<|im_end|>"
 _VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
 _AUDIO_TOKENS = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
-_WORDS = tuple(
-    "the a of and in to with on at is are person people child dog cat hand face crowd street kitchen stage rooftop beach "
-    "forest car train ball food pan water sky night day music song voice drum guitar piano engine wind rain laughter "
-    "applause speech walks runs jumps dances sings laughs talks plays cooks flips turns falls shows holds looks smiles "
-    "slowly quickly loudly softly happily calm joyful tense funny tender dark bright red blue green white black small "
-    "large old young fast slow first then while before after near behind above text title sign logo reads says scene "
-    "camera close wide shot moves cuts background video sound clip describe what who where mood humour".split()
-)
+_VOCABULARY = """
+the a of and in to with on at is are person people child dog cat hand face crowd street kitchen stage rooftop beach
+forest car train ball food pan water sky night day music song voice drum guitar piano engine wind rain laughter
+applause speech walks runs jumps dances sings laughs talks plays cooks flips turns falls shows holds looks smiles
+slowly quickly loudly softly happily calm joyful tense funny tender dark bright red blue green white black small
+large old young fast slow first then while before after near behind above text title sign logo reads says scene
+camera close wide shot moves cuts background video sound clip describe what who where mood humour
+"""
+_WORDS = tuple(_VOCABULARY.split())
 
 _VISION_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -131,7 +132,9 @@ def build_qwen3_vl(out: Path) -> None:
     # Unlike Qwen2.5-VL's, this size bounds the pixels of all frames together.
     size = {"shortest_edge": 4 * 64 * 64, "longest_edge": 16 * 128 * 128}
     Qwen3VLProcessor(
-        image_processor=Qwen2VLImageProcessor(size={"shortest_edge": 64 * 64, "longest_edge": 128 * 128}, patch_size=16),
+        image_processor=Qwen2VLImageProcessor(
+            size={"shortest_edge": 64 * 64, "longest_edge": 128 * 128}, patch_size=16
+        ),
         tokenizer=tokenizer,
         video_processor=Qwen3VLVideoProcessor(size=size, cap_pixels_per_frame=False),
         chat_template=_VISION_TEMPLATE,
@@ -192,19 +195,30 @@ def _save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out:
     """Fills the weights from one seed, keeps the speakable tokens, writes config and safetensors."""
     random = torch.Generator().manual_seed(0)
     speakable = torch.zeros(len(tokenizer), 1)
-    speakable[[tokenizer.convert_tokens_to_ids(token) for token in (_END, *(f"Ġ{word}" for word in _WORDS))]] = 1
+    speakable[tokenizer.convert_tokens_to_ids([f"Ġ{word}" for word in _WORDS])] = 1
+    # Below a word's: texts end by themselves, but few of them at once.
+    speakable[tokenizer.convert_tokens_to_ids(_END)] = 0.7
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim == 1:
-                weight.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+                weight.fill_(0.0 if name.endswith("bias") else _gain(name))
                 continue
-            # Unit gain: each layer hands on a signal as large as it got.
-            spread = 1.0 if "embed_tokens" in name else (weight[0].numel()) ** -0.5
-            weight.copy_(torch.randn(weight.shape, generator=random) * spread)
+            spread = 1.0 if "embed" in name.split(".")[-2] else weight[0].numel() ** -0.5
+            weight.copy_(torch.randn(weight.shape, generator=random) * spread * _gain(name))
         model.get_output_embeddings().weight.mul_(speakable)
     end, pad = tokenizer.convert_tokens_to_ids(_END), tokenizer.convert_tokens_to_ids(_PAD)
     model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=pad, do_sample=False)
     model.to(torch.float32).save_pretrained(out)
+
+
+def _gain(name: str) -> float:
+    """How much larger than its input a layer's output is: 1, but attention in the language model looks and counts more.
+
+    Otherwise the last word alone would decide the next.
+    """
+    if "language_model" not in name:
+        return 1.0
+    return {"q_proj": 4.0, "q_norm": 4.0, "o_proj": 3.0}.get(name.split(".")[-2], 1.0)
 
 
 def _tokenizer(media_tokens: tuple[str, ...]) -> PreTrainedTokenizerFast:
