@@ -51,7 +51,7 @@ lock: | $(UV)  ## Compiles both locks from pyproject.toml; ARGS=--upgrade to mov
 	@mkdir -p .cache
 	@for env in cpu gpu; do \
 	  compile() { UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --no-annotate \
-	    --no-emit-index-url --no-emit-find-links --python-platform x86_64-manylinux_2_28 \
+	    --python-platform x86_64-manylinux_2_28 \
 	    --override requirements/overrides.txt --constraint requirements/known-good.txt \
 	    pyproject.toml --extra $$env --extra dev "$$@"; }; \
 	  compile --python-version 3.11 --output-file requirements/$$env.txt $(ARGS) >/dev/null; \
