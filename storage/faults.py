@@ -49,6 +49,17 @@ _CREDENTIALS = (
     boto.ConfigNotFound,
 )
 
+STORE_ERRORS = (
+    OSError,
+    ImportError,
+    ValueError,
+    aiohttp.ClientError,
+    boto.BotoCoreError,
+    boto.ClientError,
+    ResponseParserError,
+)
+"""What reading from any store may raise: neither a bug of ours nor a `BadItemError`."""
+
 
 class IncompleteReadError(ConnectionError):
     """Fewer bytes came than the store announced."""

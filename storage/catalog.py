@@ -1,0 +1,234 @@
+"""The catalog: a frozen, append-only list of items in shards, and what later listings said about them.
+
+    catalog/revisions/<n>.json                    written last: it commits listing n and says how many shards there are
+    catalog/revisions/<n>.shards.parquet          one line a shard: which of the files below belong to revision n
+    catalog/shards/<shard_id>.parquet             the items of a shard, written once
+    catalog/removed/<shard_id>.<n>.parquet        items of it that revision n or an earlier one superseded or deleted
+    catalog/metadata/<shard_id>.<g>.parquet       titles and further columns, generation g
+    catalog/index/<n>/items-<p>.parquet           every id ever seen, by hash: what the next listing is joined with
+
+Whatever the newest revision does not point at was left by a listing that was killed, and counts for nothing.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from records.items import CatalogItem, Metadata
+from storage.stores import Store
+from storage.tables import decode_records
+
+NONE = -1
+"""Where a shard has no file of a kind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """One committed listing."""
+
+    revision: int
+    """From 1."""
+    source: str
+    shard_size: int
+    """Most items in a shard of this revision's own shards."""
+    shard_count: int
+    item_count: int
+    """Items that are live: neither superseded nor deleted."""
+    new: int
+    changed: int
+    deleted: int
+    unchanged: int
+    metadata_changed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """An item of a shard that is no longer live."""
+
+    video_id: str
+    version: int
+    reason: str
+    """`superseded` by a newer version, or `deleted`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataRow:
+    """One item's metadata."""
+
+    video_id: str
+    version: int
+    title: str
+    extra: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ShardFiles:
+    """Which files belong to each shard at one revision; position is the shard's number."""
+
+    removed: npt.NDArray[np.int64]
+    """(S,) revision of the shard's `removed` file, or NONE."""
+    metadata: npt.NDArray[np.int64]
+    """(S,) generation of the shard's `metadata` file, or NONE."""
+
+    def encode(self) -> bytes:
+        """As a Parquet file."""
+        sink = io.BytesIO()
+        pq.write_table(pa.table({"removed": self.removed, "metadata": self.metadata}), sink, compression="zstd")
+        return sink.getvalue()
+
+    @classmethod
+    def decode(cls, data: bytes) -> "ShardFiles":
+        """What `encode` wrote."""
+        table = pq.read_table(pa.BufferReader(data))
+        return cls(removed=table["removed"].to_numpy(), metadata=table["metadata"].to_numpy())
+
+
+class ShardIds(Sequence[str]):
+    """The ids of all shards, made when asked for."""
+
+    def __init__(self, numbers: range) -> None:
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - an int gives a str, a slice a ShardIds
+        chosen = self._numbers[index]
+        return ShardIds(chosen) if isinstance(chosen, range) else shard_name(chosen)
+
+
+class Catalog:
+    """A catalog at one revision. Reading is safe from many threads and machines."""
+
+    def __init__(self, store: Store, revision: Revision, files: ShardFiles) -> None:
+        self._store = store
+        self._revision = revision
+        self._files = files
+
+    @classmethod
+    def open(cls, store: Store) -> "Catalog | None":
+        """The newest revision, or None where nothing was listed yet."""
+        newest = None
+        for entry in store.list("catalog/revisions/"):
+            if entry.path.endswith(".json"):
+                newest = entry.path
+        if newest is None:
+            return None
+        revision = Revision(**json.loads(store.read_bytes(newest)))
+        return cls(store, revision, ShardFiles.decode(store.read_bytes(shard_files_path(revision.revision))))
+
+    @property
+    def revision(self) -> int:
+        """The revision's number, from 1."""
+        return self._revision.revision
+
+    @property
+    def source(self) -> str:
+        """The URI that was listed."""
+        return self._revision.source
+
+    @property
+    def shard_count(self) -> int:
+        """Shards, those without live items included."""
+        return self._revision.shard_count
+
+    @property
+    def item_count(self) -> int:
+        """Live items."""
+        return self._revision.item_count
+
+    @property
+    def change(self) -> Revision:
+        """What the newest listing found."""
+        return self._revision
+
+    @property
+    def files(self) -> ShardFiles:
+        """Which files belong to each shard."""
+        return self._files
+
+    def shard_ids(self) -> ShardIds:
+        """Every shard's id, in order."""
+        return ShardIds(range(self.shard_count))
+
+    def read_shard(self, shard_id: str) -> list[CatalogItem]:
+        """All items of a shard in listing order, the removed ones included."""
+        return decode_records(CatalogItem, self._store.read_bytes(shard_path(int(shard_id))))
+
+    def removed(self, shard_id: str) -> dict[tuple[str, int], str]:
+        """Identity to reason, for each item of the shard that is no longer live."""
+        revision = int(self._files.removed[int(shard_id)])
+        if revision == NONE:
+            return {}
+        rows = decode_records(Removed, self._store.read_bytes(removed_path(int(shard_id), revision)))
+        return {(row.video_id, row.version): row.reason for row in rows}
+
+    def read_metadata(self, shard_id: str, generation: int) -> dict[tuple[str, int], Metadata]:
+        """Identity to metadata, for each item of the shard that has any, at one generation."""
+        rows = decode_records(MetadataRow, self._store.read_bytes(metadata_path(int(shard_id), generation)))
+        return {(row.video_id, row.version): Metadata(title=row.title, extra=row.extra) for row in rows}
+
+    def metadata_generations(self) -> Iterator[tuple[str, int]]:
+        """Shard and its newest generation, in order, for each shard that has metadata."""
+        for number in np.flatnonzero(self._files.metadata != NONE):
+            yield shard_name(int(number)), int(self._files.metadata[number])
+
+    def unused_paths(self) -> Iterator[str]:
+        """Files that this revision, the newest, does not point at; safe to delete under a lease."""
+        for entry in self._store.list("catalog/"):
+            _, kind, name = entry.path.split("/", 2)
+            if not self._is_used(kind, name):
+                yield entry.path
+
+    def _is_used(self, kind: str, name: str) -> bool:
+        number, _, rest = name.partition(".")
+        if kind == "index":
+            return name.startswith(f"{self.revision:08d}/")
+        if kind == "revisions":
+            return int(number) == self.revision
+        if kind == "shards":
+            return int(number) < self.shard_count
+        column = self._files.removed if kind == "removed" else self._files.metadata
+        return int(number) < self.shard_count and int(column[int(number)]) == int(rest.partition(".")[0])
+
+
+def revision_path(revision: int) -> str:
+    """The file whose creation commits a listing."""
+    return f"catalog/revisions/{revision:08d}.json"
+
+
+def shard_files_path(revision: int) -> str:
+    """The table of `ShardFiles`."""
+    return f"catalog/revisions/{revision:08d}.shards.parquet"
+
+
+def shard_name(number: int) -> str:
+    """A shard's id: its number, eight digits."""
+    return f"{number:08d}"
+
+
+def shard_path(number: int) -> str:
+    """A shard's items."""
+    return f"catalog/shards/{shard_name(number)}.parquet"
+
+
+def removed_path(number: int, revision: int) -> str:
+    """A shard's items that are no longer live, at a revision."""
+    return f"catalog/removed/{shard_name(number)}.{revision}.parquet"
+
+
+def metadata_path(number: int, generation: int) -> str:
+    """A shard's metadata."""
+    return f"catalog/metadata/{shard_name(number)}.{generation}.parquet"
+
+
+def encode_revision(revision: Revision) -> bytes:
+    """A revision as readable JSON."""
+    return json.dumps(asdict(revision), indent=2).encode()

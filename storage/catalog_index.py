@@ -1,0 +1,108 @@
+"""The index of every id the catalog has seen, sorted by hash: what makes a refresh a join in bounded memory.
+
+The index lies in files of some hundred thousand ids, cut where the hash's leading bits change. A listing is set aside by
+the same bits, so that one part of it meets one stretch of the index at a time.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from records.arrow import from_dict, struct_fields, to_dict
+from records.items import Metadata
+from storage.spill import Spill
+from storage.stores import Store
+
+PARTITIONS = 1024
+"""Parts that a listing is set aside in: at 100 million items, about 100,000 items each."""
+
+_FILE_ROWS = 200_000
+_BATCH_ROWS = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexRow:
+    """What the catalog knows of one id: its newest version."""
+
+    video_id: str
+    version: int
+    shard: int
+    """Number of the shard that holds this version."""
+    live: bool
+    """False once deleted; the line stays, so that a version is never given twice."""
+    uri: str
+    size_bytes: int
+    etag: str
+    byte_offset: int | None
+    metadata: str
+    """As `metadata_text` writes it."""
+
+
+def partition_of(video_id: str) -> int:
+    """The part that an id belongs to."""
+    digest = hashlib.blake2b(video_id.encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") * PARTITIONS >> 32
+
+
+def metadata_text(metadata: Metadata) -> str:
+    """Metadata as one text, equal for equal metadata; empty where there is none."""
+    if not metadata.title and not metadata.extra:
+        return ""
+    return json.dumps([metadata.title, dict(sorted(metadata.extra.items()))], ensure_ascii=False)
+
+
+def metadata_of(text: str) -> Metadata:
+    """What `metadata_text` wrote."""
+    if not text:
+        return Metadata()
+    title, extra = json.loads(text)
+    return Metadata(title=title, extra=extra)
+
+
+def read_index(store: Store, revision: int) -> Iterator[tuple[int, list[IndexRow]]]:
+    """Each part of a revision's index with its rows, ascending; parts without rows are left out."""
+    return (
+        (part, list(rows)) for part, rows in groupby(_rows(store, revision), lambda row: partition_of(row.video_id))
+    )
+
+
+def _rows(store: Store, revision: int) -> Iterator[IndexRow]:
+    for entry in store.list(index_folder(revision)):
+        with store.open_input(entry.path) as file:
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS):
+                for line in batch.to_pylist():
+                    yield from_dict(IndexRow, line)
+
+
+def index_files(revision: int, rows: Spill[IndexRow], file_rows: int = _FILE_ROWS) -> Iterator[tuple[str, bytes]]:
+    """Path and content of each index file of a revision, from rows that were set aside by `partition_of`."""
+    schema = pa.schema(struct_fields(IndexRow, pa.float32()))
+    tables: list[pa.Table] = []
+    first = 0
+    for part in rows.partitions():
+        if not tables:
+            first = part
+        ordered = sorted(rows.read(part), key=lambda row: row.video_id)
+        tables.append(pa.Table.from_pylist([to_dict(row) for row in ordered], schema=schema))
+        if sum(table.num_rows for table in tables) >= file_rows:
+            yield _index_file(revision, first, tables)
+            tables = []
+    if tables:
+        yield _index_file(revision, first, tables)
+
+
+def _index_file(revision: int, first: int, tables: list[pa.Table]) -> tuple[str, bytes]:
+    sink = io.BytesIO()
+    pq.write_table(pa.concat_tables(tables), sink, compression="zstd", row_group_size=64 * 1024)
+    return f"{index_folder(revision)}items-{first:04d}.parquet", sink.getvalue()
+
+
+def index_folder(revision: int) -> str:
+    """Where a revision's index lies."""
+    return f"catalog/index/{revision:08d}/"

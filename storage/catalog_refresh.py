@@ -1,0 +1,243 @@
+"""Brings a catalog up to date with a listing, in memory that grows with neither.
+
+New and changed content goes into new shards in listing order; deleted content gets a tombstone; an edited title writes
+the next metadata generation of its shard alone. Nothing counts until the revision's own file is created, last: a
+refresh killed before that leaves files that nothing points at, and the next one writes over them.
+"""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from records.errors import BusyError, UserError
+from records.items import CatalogItem, Metadata
+from storage.catalog import (
+    NONE,
+    Catalog,
+    MetadataRow,
+    Removed,
+    Revision,
+    ShardFiles,
+    encode_revision,
+    metadata_path,
+    removed_path,
+    revision_path,
+    shard_files_path,
+    shard_name,
+    shard_path,
+)
+from storage.catalog_index import IndexRow, index_files, index_folder, partition_of, read_index
+from storage.catalog_join import Fresh, Join, metadata_row
+from storage.sources import SourceItem
+from storage.stores import Store
+from storage.tables import encode_records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogChange:
+    """What a listing changed."""
+
+    revision: int
+    """The revision that holds now; the old one where nothing changed."""
+    new: int
+    changed: int
+    """Same id, other content: a new version in a new shard."""
+    deleted: int
+    unchanged: int
+    metadata_changed: int
+    """Items known before whose title or further columns differ."""
+    duplicates: int
+    """Items left out because an earlier one of the listing has their id."""
+    duplicate_ids: tuple[str, ...] = ()
+    """The first few of them."""
+    metadata_unmatched: int = 0
+    """Lines of the metadata table without an item, or with an id seen before."""
+
+
+class _Writer:
+    """Turns a finished join into the files of the next revision."""
+
+    def __init__(self, base: Catalog | None, join: Join, shard_size: int) -> None:
+        self._base = base
+        self._join = join
+        self._shard_size = shard_size
+        self.revision = 1 if base is None else base.revision + 1
+        empty: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._removed = empty if base is None else base.files.removed.copy()
+        self._metadata = empty if base is None else base.files.metadata.copy()
+        self._new_metadata: list[int] = []
+        """Generation of the metadata of each new shard."""
+
+    @property
+    def shard_count(self) -> int:
+        """Shards, the new ones included once they are written."""
+        return len(self._removed) + len(self._new_metadata)
+
+    def new_shards(self) -> Iterator[tuple[str, bytes]]:
+        """Files of the new shards; their items enter the next index."""
+        waiting: list[Fresh] = []
+        for part in self._join.fresh.partitions():
+            waiting.extend(sorted(self._join.fresh.read(part), key=lambda fresh: fresh.ordinal))
+            while len(waiting) >= self._shard_size:
+                yield from self._shard(waiting[: self._shard_size])
+                del waiting[: self._shard_size]
+        if waiting:
+            yield from self._shard(waiting)
+
+    def _shard(self, rows: list[Fresh]) -> Iterator[tuple[str, bytes]]:
+        number = self.shard_count
+        titled = [metadata_row(row.item.video_id, row.item.version, row.metadata) for row in rows if row.metadata]
+        self._new_metadata.append(0 if titled else NONE)
+        for row in rows:
+            self._join.index.add(partition_of(row.item.video_id), _index_row(row, number))
+        yield shard_path(number), encode_records(CatalogItem, [row.item for row in rows])
+        if titled:
+            yield metadata_path(number, 0), encode_records(MetadataRow, titled)
+
+    def removed_files(self) -> Iterator[tuple[str, bytes]]:
+        """A whole new `removed` file for each shard that lost items."""
+        for part in self._join.removed.partitions():
+            by_shard: defaultdict[int, list[Removed]] = defaultdict(list)
+            for number, row in self._join.removed.read(part):
+                by_shard[number].append(row)
+            for number, rows in sorted(by_shard.items()):
+                assert self._base is not None, "only known items are removed"
+                before = self._base.removed(shard_name(number))
+                known = [Removed(video_id=key[0], version=key[1], reason=reason) for key, reason in before.items()]
+                self._removed[number] = self.revision
+                ordered = sorted(known + rows, key=lambda row: (row.video_id, row.version))
+                yield removed_path(number, self.revision), encode_records(Removed, ordered)
+
+    def metadata_files(self, next_generation: Callable[[str], int]) -> Iterator[tuple[str, bytes]]:
+        """A whole new metadata file for each shard where a title was edited."""
+        for part in self._join.edited.partitions():
+            by_shard: defaultdict[int, dict[tuple[str, int], MetadataRow]] = defaultdict(dict)
+            for number, row in self._join.edited.read(part):
+                by_shard[number][row.video_id, row.version] = row
+            for number, edited in sorted(by_shard.items()):
+                rows = self._metadata_before(number) | edited
+                shard_id = shard_name(number)
+                generation = max(next_generation(shard_id), int(self._metadata[number]) + 1)
+                self._metadata[number] = generation
+                ordered = [rows[key] for key in sorted(rows) if rows[key].title or rows[key].extra]
+                yield metadata_path(number, generation), encode_records(MetadataRow, ordered)
+
+    def _metadata_before(self, number: int) -> dict[tuple[str, int], MetadataRow]:
+        assert self._base is not None, "only known items are edited"
+        generation = int(self._base.files.metadata[number])
+        if generation == NONE:
+            return {}
+        found = self._base.read_metadata(shard_name(number), generation)
+        return {
+            key: MetadataRow(video_id=key[0], version=key[1], title=metadata.title, extra=metadata.extra)
+            for key, metadata in found.items()
+        }
+
+    def shard_files(self) -> ShardFiles:
+        """Which files belong to each shard now."""
+        fresh = np.asarray(self._new_metadata, dtype=np.int64)
+        return ShardFiles(
+            removed=np.concatenate([self._removed, np.full(len(fresh), NONE, dtype=np.int64)]),
+            metadata=np.concatenate([self._metadata, fresh]),
+        )
+
+
+def refresh(
+    store: Store,
+    listing: Iterable[SourceItem],
+    metadata: Iterable[tuple[str, Metadata]] | None,
+    source: str,
+    shard_size: int,
+    next_metadata_generation: Callable[[str], int],
+) -> CatalogChange:
+    """Commits a listing as the catalog's next revision, unless it changes nothing. The caller holds the lease.
+
+    Args:
+        listing: Each id once; of several items with one id the first counts.
+        metadata: Id and metadata, of several lines with one id the first; None leaves known items as they are.
+        source: What was listed, the same for the life of a catalog.
+        shard_size: Most items in each new shard.
+        next_metadata_generation: For the id of a shard whose metadata is edited, a generation above that of every table
+            made from it.
+
+    Raises:
+        UserError: The catalog lists another source, or `shard_size` is below 1.
+        BusyError: Another refresh committed this revision meanwhile.
+    """
+    if shard_size < 1:
+        raise UserError(f"shard_size must be at least 1, not {shard_size}")
+    base = Catalog.open(store)
+    if base is not None and base.source != source:
+        raise UserError(f"{store.root}: its catalog lists {base.source}, not {source}: choose another output")
+    with tempfile.TemporaryDirectory(prefix="catalog-refresh-") as folder:
+        join = Join(Path(folder), metadata_given=metadata is not None)
+        join.take(listing, metadata if metadata is not None else ())
+        join.run(read_index(store, base.revision) if base is not None else iter(()))
+        counts = join.counts
+        if base is not None and not (counts.new or counts.changed or counts.deleted or counts.metadata_changed):
+            return _change(base.revision, join)
+        writer = _Writer(base, join, shard_size)
+        store.create_many(writer.new_shards())
+        store.create_many(writer.removed_files())
+        store.create_many(writer.metadata_files(next_metadata_generation))
+        # A killed refresh may have cut its files elsewhere: none of them may lie beside this one's.
+        store.delete([entry.path for entry in store.list(index_folder(writer.revision))])
+        store.create_many(index_files(writer.revision, join.index))
+    store.create_many([(shard_files_path(writer.revision), writer.shard_files().encode())])
+    _commit(store, writer, join, source, shard_size)
+    if base is not None:
+        store.delete([entry.path for entry in store.list(index_folder(base.revision))])
+    return _change(writer.revision, join)
+
+
+def _commit(store: Store, writer: _Writer, join: Join, source: str, shard_size: int) -> None:
+    counts = join.counts
+    revision = Revision(
+        revision=writer.revision,
+        source=source,
+        shard_size=shard_size,
+        shard_count=writer.shard_count,
+        item_count=counts.new + counts.changed + counts.unchanged,
+        new=counts.new,
+        changed=counts.changed,
+        deleted=counts.deleted,
+        unchanged=counts.unchanged,
+        metadata_changed=counts.metadata_changed,
+    )
+    if not store.create(revision_path(writer.revision), encode_revision(revision)):
+        raise BusyError(f"{store.root}: another listing committed revision {writer.revision} meanwhile")
+
+
+def _change(revision: int, join: Join) -> CatalogChange:
+    counts = join.counts
+    return CatalogChange(
+        revision=revision,
+        new=counts.new,
+        changed=counts.changed,
+        deleted=counts.deleted,
+        unchanged=counts.unchanged,
+        metadata_changed=counts.metadata_changed,
+        duplicates=counts.duplicates,
+        duplicate_ids=tuple(counts.duplicate_ids),
+        metadata_unmatched=counts.metadata_unmatched,
+    )
+
+
+def _index_row(row: Fresh, shard: int) -> IndexRow:
+    item = row.item
+    return IndexRow(
+        video_id=item.video_id,
+        version=item.version,
+        shard=shard,
+        live=True,
+        uri=item.uri,
+        size_bytes=item.size_bytes,
+        etag=item.etag,
+        byte_offset=item.byte_offset,
+        metadata=row.metadata,
+    )

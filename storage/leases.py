@@ -1,0 +1,243 @@
+"""One run at a time on an output, or on a range of its shards.
+
+The lease is an object that its holder writes again and again. Whoever finds one does not look at the time in it, since the
+clocks of two machines disagree, but watches whether it is written again within its own term. It is taken with a
+conditional create, renewed, taken over and let go with a conditional replace. A holder that was paused for longer than
+the term cannot be stopped from waking up; that commits are create-only keeps its data from harm.
+"""
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import psutil
+
+from records.errors import BusyError, TransientError, UserError
+from storage.stores import Store
+
+logger = logging.getLogger(__name__)
+
+_RENEWALS_A_TERM = 3
+_LOOKS_A_TERM = 10
+_CLOCK_SLACK_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRecord:
+    """What the lease's object says."""
+
+    run_id: str
+    host: str
+    machine: str
+    """Tells this start of a machine, and this space of process numbers, from others of the same name."""
+    pid: int
+    process_started: float
+    """Seconds since 1970, by the holder's clock: tells a process from a later one with the same number."""
+    acquired_at: str
+    renewed_at: str
+    ttl_seconds: float
+    owner: str
+    """Names this one holding of the lease."""
+    nonce: str
+    """New in each write, so that no two are equal."""
+    released: bool = False
+
+    def encode(self) -> bytes:
+        """As JSON."""
+        return json.dumps(asdict(self), indent=2).encode()
+
+
+class Lease:
+    """A held lease, renewed in the background until it is released. Use it as a context manager."""
+
+    def __init__(self, store: Store, path: str, record: LeaseRecord, token: str) -> None:
+        self._store = store
+        self._path = path
+        self._record = record
+        self._token = token
+        self._renewed = time.monotonic()
+        self._stop = threading.Event()
+        self.lost = threading.Event()
+        """Set once another run holds the lease, or it could not be renewed for a whole term."""
+        self._thread = threading.Thread(target=self._keep, name=f"renew-{path}", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def acquire(cls, store: Store, run_id: str, ttl_seconds: float = 30.0, name: str = "lease") -> "Lease":
+        """Takes the lease, waiting up to one term of a holder that may be dead.
+
+        Args:
+            run_id: Named to others that want the lease.
+            ttl_seconds: The term: a holder that does not renew for this long may be replaced.
+            name: One lease for each disjoint range of shards.
+
+        Raises:
+            BusyError: Another run holds it; names the run, its machine and process, and since when.
+        """
+        path = f"leases/{name}.json"
+        while True:
+            record = _record_of_this_process(run_id, ttl_seconds)
+            found = _read(store, path)
+            if found is None:
+                taken = store.create(path, record.encode())
+            else:
+                holder, token = found
+                if not holder.released and not _is_dead_here(holder):
+                    _watch(store, path, holder, token)
+                taken = store.replace(path, record.encode(), token)
+                if taken and not holder.released:
+                    logger.warning("run %s took the lease over from run %s, which is gone", run_id, holder.run_id)
+            now = _read(store, path)
+            if taken and now is not None and now[0].owner == record.owner:
+                return cls(store, path, record, now[1])
+
+    def check(self) -> None:
+        """Raises where the lease was lost.
+
+        Raises:
+            BusyError: Another run may hold it now.
+        """
+        if self.lost.is_set():
+            raise BusyError(f"run {self._record.run_id} lost {self._store.uri(self._path)}: another run may hold it")
+
+    def release(self) -> None:
+        """Stops renewing and lets the next run in at once. Safe to call twice."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        self._thread.join()
+        if not self.lost.is_set():
+            try:
+                self._write(released=True)
+            except (TransientError, UserError, OSError) as error:
+                logger.warning("the lease could not be released and runs out by itself: %s", error)
+
+    def __enter__(self) -> "Lease":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]:
+        self.release()
+        return False
+
+    def _keep(self) -> None:
+        term = self._record.ttl_seconds
+        while not self._stop.wait(term / _RENEWALS_A_TERM):
+            try:
+                held = self._write(released=False)
+            except (TransientError, UserError, OSError) as error:
+                logger.warning("the lease could not be renewed yet: %s", error)
+                held = time.monotonic() - self._renewed <= term
+            if not held:
+                logger.error("run %s lost its lease", self._record.run_id)
+                self.lost.set()
+                return
+
+    def _write(self, *, released: bool) -> bool:
+        """Renews; False where another run holds the lease."""
+        started = time.monotonic()
+        record = replace(self._record, nonce=uuid.uuid4().hex, renewed_at=_now(), released=released)
+        written = self._store.replace(self._path, record.encode(), self._token)
+        found = _read(self._store, self._path)
+        if not written and found is not None and found[0].owner == record.owner:
+            # An earlier renewal arrived although its answer was lost: go on from what it wrote.
+            written = self._store.replace(self._path, record.encode(), found[1])
+            found = _read(self._store, self._path)
+        if not written or found is None or found[0].owner != record.owner:
+            return False
+        self._token, self._renewed = found[1], started
+        return True
+
+
+def _read(store: Store, path: str) -> tuple[LeaseRecord, str] | None:
+    try:
+        data, token = store.read_with_token(path)
+    except FileNotFoundError:
+        return None
+    try:
+        return LeaseRecord(**json.loads(data)), token
+    except (ValueError, TypeError):
+        raise UserError(f"{store.uri(path)} is no lease of this version: delete it if no run is active") from None
+
+
+def _watch(store: Store, path: str, holder: LeaseRecord, token: str) -> None:
+    """Returns once the holder has let its term pass or let go.
+
+    Raises:
+        BusyError: It is alive.
+    """
+    if _is_here(holder):
+        raise _busy(store, holder)
+    logger.info("run %s on %s holds the lease: watching for %.0f s", holder.run_id, holder.host, holder.ttl_seconds)
+    until = time.monotonic() + holder.ttl_seconds
+    while time.monotonic() < until:
+        time.sleep(holder.ttl_seconds / _LOOKS_A_TERM)
+        found = _read(store, path)
+        if found is None or found[0].released:
+            return
+        if found[1] != token:
+            raise _busy(store, found[0])
+
+
+def _busy(store: Store, holder: LeaseRecord) -> BusyError:
+    return BusyError(
+        f"{store.root} is in use by run {holder.run_id} on {holder.host} (process {holder.pid}) "
+        f"since {holder.acquired_at}: wait for it or stop it"
+    )
+
+
+def _is_here(holder: LeaseRecord) -> bool:
+    return holder.host == socket.gethostname() and holder.machine == _machine()
+
+
+def _is_dead_here(holder: LeaseRecord) -> bool:
+    """Whether the holder ran on this machine and is certainly gone."""
+    if not _is_here(holder):
+        return False
+    try:
+        process = psutil.Process(holder.pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return True
+        return abs(process.create_time() - holder.process_started) > _CLOCK_SLACK_SECONDS
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False
+
+
+def _machine() -> str:
+    try:
+        # Containers share the kernel's boot id; the namespace tells whose process numbers these are.
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return f"{uuid.getnode():x} {psutil.boot_time():.0f}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _record_of_this_process(run_id: str, ttl_seconds: float) -> LeaseRecord:
+    return LeaseRecord(
+        run_id=run_id,
+        host=socket.gethostname(),
+        machine=_machine(),
+        pid=os.getpid(),
+        process_started=psutil.Process().create_time(),
+        acquired_at=_now(),
+        renewed_at=_now(),
+        ttl_seconds=ttl_seconds,
+        owner=uuid.uuid4().hex,
+        nonce=uuid.uuid4().hex,
+    )

@@ -1,0 +1,53 @@
+"""Records set aside on local disk by partition, so that more of them than fit in memory can be joined and sorted."""
+
+import pickle
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Generic, TypeVar
+
+R = TypeVar("R")
+
+_BUFFERED_RECORDS = 50_000
+
+
+class Spill(Generic[R]):
+    """Append by partition, then read a partition back in the order of appending. Small amounts never touch the disk."""
+
+    def __init__(self, folder: Path, buffered_records: int = _BUFFERED_RECORDS) -> None:
+        self._folder = folder
+        self._limit = buffered_records
+        self._buffers: defaultdict[int, list[R]] = defaultdict(list)
+        self._buffered = 0
+        self._on_disk: set[int] = set()
+
+    def add(self, partition: int, record: R) -> None:
+        """Appends one record."""
+        self._buffers[partition].append(record)
+        self._buffered += 1
+        if self._buffered >= self._limit:
+            self._flush()
+
+    def read(self, partition: int) -> Iterator[R]:
+        """The partition's records, oldest first."""
+        if partition in self._on_disk:
+            with open(self._file(partition), "rb") as file:
+                while file.peek(1):
+                    yield from pickle.load(file)
+        yield from self._buffers.get(partition, ())
+
+    def partitions(self) -> list[int]:
+        """Those that hold something, ascending."""
+        return sorted(self._on_disk | self._buffers.keys())
+
+    def _flush(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for partition, records in self._buffers.items():
+            with open(self._file(partition), "ab") as file:
+                pickle.dump(records, file, protocol=pickle.HIGHEST_PROTOCOL)
+            self._on_disk.add(partition)
+        self._buffers.clear()
+        self._buffered = 0
+
+    def _file(self, partition: int) -> Path:
+        return self._folder / str(partition)

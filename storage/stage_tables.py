@@ -1,0 +1,101 @@
+"""What the stages made: one immutable Parquet file for a shard, a stage, a fingerprint and a generation.
+
+The file's existence is the commit; that is why it can be created but never changed, and why planning lists and does not
+read. Of several generations the highest counts.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from records.schemas import StageRow, VectorDtype, stage_rows, stage_table
+from storage.stores import Store
+from storage.tables import encode_table
+
+_SUFFIX = ".parquet"
+
+
+class StageTables:
+    """The stage tables of one output.
+
+    Args:
+        vector_dtype: Type in which vectors are stored; a reader needs none.
+    """
+
+    def __init__(self, store: Store, vector_dtype: VectorDtype = "float32") -> None:
+        self._store = store
+        self._vector_dtype = vector_dtype
+
+    def fingerprints(self, stage: str) -> list[str]:
+        """Fingerprints under which a stage has files, in order."""
+        return list(self._store.folders(f"stages/{stage}/"))
+
+    def all_generations(self, stage: str, fingerprint: str) -> Iterator[tuple[str, int]]:
+        """Shard and generation of every file, sorted by shard, generations ascending."""
+        names = (entry.path.rpartition("/")[2] for entry in self._store.list(_folder(stage, fingerprint)))
+        files = (name.removesuffix(_SUFFIX).partition(".") for name in names if name.endswith(_SUFFIX))
+        # Names sort by shard; 10 sorts before 2, so the few generations of a shard are sorted as numbers here.
+        for shard_id, generations in groupby(files, key=lambda parts: parts[0]):
+            yield from ((shard_id, number) for number in sorted(int(generation) for _, _, generation in generations))
+
+    def generations(self, stage: str, fingerprint: str) -> Iterator[tuple[str, int]]:
+        """Shard and its highest generation, sorted by shard: streamed, so memory does not grow with the catalog."""
+        for shard_id, files in groupby(self.all_generations(stage, fingerprint), key=lambda pair: pair[0]):
+            yield shard_id, max(generation for _, generation in files)
+
+    def commit(
+        self,
+        stage: str,
+        fingerprint: str,
+        shard_id: str,
+        generation: int,
+        rows: Sequence[StageRow],
+        footer: Mapping[str, str],
+    ) -> bool:
+        """Writes a shard's file, if there is none.
+
+        Args:
+            rows: One for each item of the shard.
+            footer: What made them, kept in the file's metadata: library versions and the like.
+
+        Returns:
+            True where the file now holds exactly these rows; False where another commit came first, whose rows stand.
+        """
+        table = stage_table(stage, rows, self._vector_dtype)
+        return self._store.create(_path(stage, fingerprint, shard_id, generation), encode_table(table, footer=footer))
+
+    def read(self, stage: str, fingerprint: str, shard_id: str, generation: int) -> list[StageRow]:
+        """The rows of a file, as they were committed.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+        return stage_rows(stage, self.read_table(stage, fingerprint, shard_id, generation))
+
+    def read_table(
+        self, stage: str, fingerprint: str, shard_id: str, generation: int, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """A file, or some of its columns; of a few columns only their bytes are read. Its schema holds the footer.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+        path = _path(stage, fingerprint, shard_id, generation)
+        if columns is None:
+            return pq.read_table(pa.BufferReader(self._store.read_bytes(path)))
+        with self._store.open_input(path) as file:
+            return pq.ParquetFile(file).read(columns=list(columns))
+
+    def delete(self, stage: str, fingerprint: str, files: Sequence[tuple[str, int]]) -> None:
+        """Removes files by shard and generation; those that are gone already are no error."""
+        self._store.delete([_path(stage, fingerprint, shard_id, generation) for shard_id, generation in files])
+
+
+def _folder(stage: str, fingerprint: str) -> str:
+    return f"stages/{stage}/{fingerprint}/"
+
+
+def _path(stage: str, fingerprint: str, shard_id: str, generation: int) -> str:
+    return f"{_folder(stage, fingerprint)}{shard_id}.{generation}{_SUFFIX}"
