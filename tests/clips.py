@@ -91,9 +91,8 @@ def make_clip(
             output.mux(video.encode(None))
         if sound is not None:
             rate = _rate(audio_codec)
-            sound_frame = av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(tone(seconds, rate) if samples is None else samples), format="fltp", layout="stereo"
-            )
+            wave = np.ascontiguousarray(tone(seconds, rate) if samples is None else samples)
+            sound_frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="stereo")
             sound_frame.sample_rate, sound_frame.time_base = rate, Fraction(1, rate)
             sound_frame.pts = round(start_seconds * rate)
             output.mux(sound.encode(sound_frame))

@@ -1,0 +1,153 @@
+"""Exactly the sampled frames of a track, at the size asked for.
+
+A frame is recognised by its time stamp, never by counting from a seek point. decord counts, and was left for it: on
+open-GOP HEVC and H.264, on MPEG-4 with B-frames and on intra refresh it returned a neighbour's picture for up to 9 of
+10 frames without a word, and plain x265 streams failed with EAGAIN; see benchmarks/bench_decode.py.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, cast
+
+import av.error
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from actors.decode_media import VideoTrack
+from records.errors import BadItemError, FailureKind
+
+_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+_WORTH_JUMPING = 12
+"""Packets that a jump must save: after it, the decoder fills its reordering queue anew."""
+
+
+def decode_frames(
+    track: VideoTrack, indices: Sequence[int], *, width: int, height: int, skip_unreferenced: bool = False
+) -> tuple[npt.NDArray[np.uint8], tuple[int, ...]]:
+    """Decodes the frames at `indices`, upright, scaled by swscale's bicubic filter.
+
+    Colours follow the stream's matrix and range; PQ and HLG (HDR) are not tone-mapped, so they look flat.
+
+    Args:
+        track: From an open container.
+        indices: Into `track.shown`, ascending; repeated ones are decoded once.
+        width: Of the upright result.
+        height: Of the upright result.
+
+    Returns:
+        (T, H, W, 3) uint8 RGB, and the index of each frame: the nearest one where the decoder shows none at that time
+        (a stream cut before its key frame).
+
+    Raises:
+        BadItemError: `corrupt`.
+    """
+    wanted = sorted({track.shown[index] for index in indices})
+    found: dict[int, npt.NDArray[np.uint8]] = {}
+    scaler = VideoReformatter()
+    stored = (height, width) if track.turns % 2 else (width, height)
+    try:
+        for frame in _frames_at(track, wanted, skip_unreferenced):
+            found[frame.pts] = np.rot90(_to_rgb(scaler, frame, *stored), track.turns)
+    except av.error.FFmpegError as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise BadItemError(FailureKind.CORRUPT, f"video: {error}") from error
+    if not found:
+        raise BadItemError(FailureKind.CORRUPT, "video: no frame at any of the sampled times")
+    stamps = [_nearest(found, track.shown[index]) for index in indices]
+    pixels = np.stack([found[stamp] for stamp in stamps])
+    return pixels, tuple(min(bisect_left(track.shown, stamp), len(track.shown) - 1) for stamp in stamps)
+
+
+def _to_rgb(scaler: VideoReformatter, frame: Any, width: int, height: int) -> npt.NDArray[np.uint8]:  # noqa: ANN401
+    """(H, W, 3) of one frame, scaled; one thread, since a worker has one core."""
+    scaled = scaler.reformat(
+        frame, width, height, "rgb24", interpolation=_SCALING, src_color_range=frame.color_range, threads=1
+    )
+    return cast("npt.NDArray[np.uint8]", scaled.to_ndarray())
+
+
+def _nearest(found: Collection[int], wanted: int) -> int:
+    return wanted if wanted in found else min(found, key=lambda stamp: abs(stamp - wanted))
+
+
+def _frames_at(track: VideoTrack, wanted: Sequence[int], skip_unreferenced: bool) -> Iterator[Any]:
+    """The frame of each wanted stamp, in order, or the first after it where the decoder shows none then."""
+    decoder = _Decoder(track, frozenset(wanted) if skip_unreferenced else None)
+    if not decoder.has_stamps:
+        yield from _frames_by_order(track, decoder, frozenset(wanted))
+        return
+    missing, back = deque(wanted), 0
+    while missing:
+        target = missing[0]
+        key = decoder.key_place(target, back)
+        if back or key > decoder.place + _WORTH_JUMPING:
+            decoder.jump(key)
+        frame = decoder.next_frame()
+        while frame is not None and frame.pts < target:
+            frame = decoder.next_frame()
+        if frame is None or frame.pts > target:
+            if decoder.started_at > 0:
+                # An entry point that yields nothing yet (intra refresh), or only later frames: enter further back.
+                back += 1
+                continue
+            if frame is None:
+                return
+            decoder.pending.appendleft(frame)
+        missing.popleft()
+        back = 0
+        yield frame
+
+
+def _frames_by_order(track: VideoTrack, decoder: "_Decoder", wanted: frozenset[int]) -> Iterator[Any]:
+    """The same for a stream without time stamps (AVI, raw): counted from its very start."""
+    for stamp in track.shown:
+        frame = decoder.next_frame()
+        if frame is None:
+            return
+        if stamp in wanted:
+            frame.pts = stamp
+            yield frame
+
+
+class _Decoder:
+    """A decoder that is fed the packets of a track from any place, one frame at a time."""
+
+    def __init__(self, track: VideoTrack, kept: frozenset[int] | None) -> None:
+        """Decodes only frames in `kept`, and those that others refer to; None decodes all."""
+        self._context = track.codec_context
+        self._packets = track.packets
+        self._kept = kept
+        stamps = [packet.pts for packet in track.packets]
+        self.has_stamps = None not in stamps and len(set(stamps)) == len(stamps)
+        keys = sorted((p.pts, place) for place, p in enumerate(track.packets) if p.is_keyframe and p.pts is not None)
+        self._key_stamps = [stamp for stamp, _ in keys]
+        self._key_places = [place for _, place in keys]
+        self.place = 0
+        """Of the packet that is fed next."""
+        self.started_at = 0
+        self.pending: deque[Any] = deque()
+        self._context.flush_buffers()
+
+    def key_place(self, stamp: int, back: int) -> int:
+        """Place of the last key frame shown at or before the stamp, or of the `back`-th before that; 0 before all."""
+        number = bisect_right(self._key_stamps, stamp) - 1 - back
+        return self._key_places[number] if number >= 0 else 0
+
+    def jump(self, place: int) -> None:
+        """Goes on from another packet: a key frame, or the first."""
+        self._context.flush_buffers()
+        self.pending.clear()
+        self.place = self.started_at = place
+
+    def next_frame(self) -> Any:  # noqa: ANN401  # a PyAV frame, or None at the end
+        """The next frame in order of presentation."""
+        while not self.pending and self.place <= len(self._packets):
+            packet = self._packets[self.place] if self.place < len(self._packets) else None
+            self.place += 1
+            if self._kept is not None and packet is not None:
+                self._context.skip_frame = "DEFAULT" if packet.pts in self._kept else "NONREF"
+            self.pending.extend(self._context.decode(packet))
+        return self.pending.popleft() if self.pending else None

@@ -1,0 +1,70 @@
+"""How a value crosses between the sandbox's two processes: its arrays in one anonymous file, the rest pickled.
+
+The file is a memfd, handed over as a descriptor with a short message on the socket and mapped by the receiver. So
+arrays are written once and never copied on arrival, and no size limit of `/dev/shm` applies (64 MB in a plain Docker
+container).
+"""
+
+import mmap
+import os
+import pickle
+import socket
+import struct
+from typing import Any
+
+_ALIGNMENT = 64
+_MAX_MESSAGE_BYTES = 60_000
+
+
+def send_value(connection: socket.socket, value: object) -> None:
+    """Sends any picklable value; numpy arrays and `pickle.PickleBuffer`s travel outside the pickle.
+
+    Raises:
+        OSError: The other side is gone.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    parts = [memoryview(head), *(buffer.raw() for buffer in buffers)]
+    descriptor = os.memfd_create("sandbox")
+    try:
+        for part in parts:
+            _write(descriptor, part)
+            _write(descriptor, memoryview(bytes(-part.nbytes % _ALIGNMENT)))
+        lengths = struct.pack(f"<{len(parts)}Q", *(part.nbytes for part in parts))
+        if len(lengths) > _MAX_MESSAGE_BYTES:
+            raise ValueError(f"{len(parts)} arrays are too many for one message")
+        socket.send_fds(connection, [lengths], [descriptor])
+    finally:
+        os.close(descriptor)
+
+
+def receive_value(connection: socket.socket) -> Any:  # noqa: ANN401  # what was pickled
+    """Receives what `send_value` sent; its arrays lie in the mapped file, writable, and free it when they go.
+
+    Raises:
+        EOFError: The other side is gone.
+    """
+    try:
+        message, descriptors, _, _ = socket.recv_fds(connection, _MAX_MESSAGE_BYTES, 1)
+    except ConnectionResetError as error:
+        raise EOFError("the other side of the sandbox is gone") from error
+    if not message:
+        raise EOFError("the other side of the sandbox is gone")
+    (descriptor,) = descriptors
+    try:
+        view = memoryview(mmap.mmap(descriptor, 0))
+    finally:
+        os.close(descriptor)
+    parts: list[memoryview] = []
+    start = 0
+    for length in struct.unpack(f"<{len(message) // 8}Q", message):
+        parts.append(view[start : start + length])
+        start += length + -length % _ALIGNMENT
+    return pickle.loads(parts[0], buffers=parts[1:])
+
+
+def _write(descriptor: int, data: memoryview) -> None:
+    """Writes all of it: one call takes 2 GiB at most."""
+    data = data.cast("B")
+    while data.nbytes:
+        data = data[os.write(descriptor, data) :]
