@@ -5,7 +5,6 @@ whose shard is not complete wait in memory until a journal takes them. A complet
 the circuit breaker has seen enough further rows to tell a bad video from a broken credential.
 """
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from pipeline.breaker import Breaker
 from pipeline.plan import ShardTask
 from pipeline.spec import Specs
 from records.errors import BusyError, Failure
-from records.failures import failures_of, kinds_of
+from records.failures import kinds_of
 from records.flow import FlowRow
 from records.items import CatalogItem
 from records.outcomes import Outcome
@@ -80,7 +79,7 @@ class Committer:
         journal: This run's journal.
         breaker: Sees every row's failures.
         footer: What every file says of the run that wrote it.
-        on_commit: Called with the shard id and its number of items after each commit.
+        on_row: Called with each item's line as it arrives for the first time.
     """
 
     def __init__(
@@ -93,7 +92,7 @@ class Committer:
         journal: RowJournal,
         breaker: Breaker,
         footer: Mapping[str, str],
-        on_commit: Callable[[str, int], None] = lambda shard_id, items: None,
+        on_row: Callable[[FlowRow], None] = lambda line: None,
     ) -> None:
         self._specs = specs
         self._task_of = task_of
@@ -102,7 +101,7 @@ class Committer:
         self._journal = journal
         self._breaker = breaker
         self._footer = dict(footer)
-        self._on_commit = on_commit
+        self._on_row = on_row
         self._shards: dict[str, _Shard] = {}
         self._committed: set[str] = set()
         self._held: set[str] = set()
@@ -171,6 +170,7 @@ class Committer:
         shard.arrived[line.item.key] = outcomes
         kinds = kinds_of(outcomes)
         self._breaker.record(kinds)
+        self._on_row(line)
         self.rows += 1
         self.errors.update(kinds)
         if kinds:
@@ -228,7 +228,6 @@ class Committer:
         self._held.discard(shard_id)
         self._committed.add(shard_id)
         logger.info("committed shard_id=%s stages=%s items=%d", shard_id, ",".join(shard.task.targets), len(items))
-        self._on_commit(shard_id, len(items))
 
     def _all_outcomes(self, shard_id: str, shard: _Shard) -> dict[Key, Outcomes]:
         journalled = {key for key, outcomes in shard.arrived.items() if outcomes is None}
@@ -255,7 +254,7 @@ class Committer:
                 rows.append(_line(item, target, _with_earlier_attempts(new, old)))
             elif old is not None:
                 rows.append(old)
-        footer = {**self._footer, **self._specs[stage].footer, "failures": json.dumps(_count_failures(rows))}
+        footer = {**self._footer, **self._specs[stage].footer}
         if not self._tables.commit(stage, fingerprint, task.shard_id, target, rows, footer):
             raise BusyError(
                 f"another run committed {stage} of shard {task.shard_id} while this one held it; run the command again"
@@ -284,7 +283,3 @@ def _with_earlier_attempts(new: Outcome | Failure, old: StageRow | None) -> Outc
     if isinstance(new, Failure) and old is not None and isinstance(old.outcome, Failure):
         return replace(new, attempts=new.attempts + old.outcome.attempts)
     return new
-
-
-def _count_failures(rows: Sequence[StageRow]) -> dict[str, int]:
-    return dict(Counter(str(failure.kind) for row in rows for failure in failures_of(row.outcome)))

@@ -84,6 +84,7 @@ class Gate:
         """Forgets what was issued: whatever has not come back is issued again."""
         async with self._changed:
             self._issued.clear()
+            self._running.clear()
             self._rows_issued = self._rows_back = 0
 
     async def issued(self) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.spec import Specs
+from records.errors import Failure
 from records.outcomes import STAGES
 
 Generations = npt.NDArray[np.int32]
@@ -46,6 +47,8 @@ class ShardTask:
     """Stage to the kinds of failure that are to run again."""
     skip: frozenset[tuple[str, int]] = frozenset()
     """Items that are not to be issued: a journal or an earlier pass has them."""
+    preset: Mapping[tuple[str, int], Mapping[str, Failure]] = field(default_factory=dict)
+    """Item to stage to the failure it has already: the stage that killed its worker is not run again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,8 @@ def select_rows(
                 stage: tables[stage][item.key].outcome
                 for stage in sorted({read for name in pending for read in specs[name].reads} - set(pending))
                 if item.key in tables.get(stage, {})
-            },
+            }
+            | dict(task.preset.get(item.key, {})),
         )
         for position, item, pending in found
     ]

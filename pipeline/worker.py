@@ -113,7 +113,7 @@ class StageWorker:
         outcomes = [line.outcomes.get(self._spec.name) for line in lines]
         runnable: list[int] = []
         for index, line in enumerate(lines):
-            if self._spec.name in line.pending:
+            if self._spec.name in line.pending and outcomes[index] is None:
                 outcomes[index] = self._input_failure(line)
                 if outcomes[index] is None:
                     runnable.append(index)
@@ -156,7 +156,7 @@ class StageWorker:
         """One outcome a row; where a whole call fails, row by row, so that one bad row does not take the others."""
         try:
             return list(self._holder.call(lambda stage: stage(rows)))
-        except Exception as error:  # noqa: BLE001 - a stage's own bug must cost rows, never the job
+        except Exception as error:
             if len(rows) > 1:
                 return [outcome for row in rows for outcome in self._outcomes([row])]
             logger.exception("stage=%s video_id=%s failed", self._spec.name, rows[0].item.video_id)

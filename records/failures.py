@@ -1,6 +1,7 @@
 """Which failures an outcome holds, and which one keeps a later stage from running."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from records.errors import Failure
 from records.outcomes import MediaFacts, Outcome
@@ -27,3 +28,8 @@ def stream_failure(decoded: Outcome | Failure | None, modality: str) -> Failure 
 def kinds_of(outcomes: Mapping[str, Outcome | Failure]) -> frozenset[str]:
     """The distinct kinds of failure in a row's outcomes: a failure that later stages inherit counts once."""
     return frozenset(str(failure.kind) for outcome in outcomes.values() for failure in failures_of(outcome))
+
+
+def count_kinds(outcomes: Iterable[Outcome | Failure]) -> dict[str, int]:
+    """How many failures of each kind some outcomes hold, those of single streams included."""
+    return dict(Counter(str(failure.kind) for outcome in outcomes for failure in failures_of(outcome)))

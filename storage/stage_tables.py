@@ -4,17 +4,20 @@ The file's existence is the commit; that is why it can be created but never chan
 read. Of several generations the highest counts.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from records.failures import count_kinds
 from records.schemas import StageRow, VectorDtype, stage_rows, stage_table
 from storage.stores import Store
 from storage.tables import encode_table
 
 _SUFFIX = ".parquet"
+_FAILURES = "failures"
 
 
 class StageTables:
@@ -64,6 +67,7 @@ class StageTables:
             True where the file now holds exactly these rows; False where another commit came first, whose rows stand.
         """
         table = stage_table(stage, rows, self._vector_dtype)
+        footer = {**footer, _FAILURES: json.dumps(count_kinds(row.outcome for row in rows), sort_keys=True)}
         return self._store.create(_path(stage, fingerprint, shard_id, generation), encode_table(table, footer=footer))
 
     def read(self, stage: str, fingerprint: str, shard_id: str, generation: int) -> list[StageRow]:
@@ -87,6 +91,17 @@ class StageTables:
             return pq.read_table(pa.BufferReader(self._store.read_bytes(path)))
         with self._store.open_input(path) as file:
             return pq.ParquetFile(file).read(columns=list(columns))
+
+    def failures(self, stage: str, fingerprint: str, shard_id: str, generation: int) -> dict[str, int]:
+        """Kinds of failure in a file and how many of each, from its footer alone.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+        with self._store.open_input(_path(stage, fingerprint, shard_id, generation)) as file:
+            metadata = pq.ParquetFile(file).schema_arrow.metadata
+        counts: dict[str, int] = json.loads(metadata[_FAILURES.encode()])
+        return counts
 
     def delete(self, stage: str, fingerprint: str, files: Sequence[tuple[str, int]]) -> None:
         """Removes files by shard and generation; those that are gone already are no error."""

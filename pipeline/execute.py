@@ -1,0 +1,224 @@
+"""One phase of a run: rows through the graph into the committer, and what did not come back once more, one by one."""
+
+import logging
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import Dataset
+
+from pipeline.committer import Committer
+from pipeline.graph import Graph
+from pipeline.plan import ShardTask
+from pipeline.stats import RunStats
+from pipeline.stop import DrainOver, StopFlag, leave_now
+from records.errors import Failure, FailureKind, FatalError
+from records.flow import flow_rows, spent_seconds
+
+logger = logging.getLogger(__name__)
+
+Key = tuple[str, int]
+Presets = dict[str, dict[Key, dict[str, Failure]]]
+"""Shard to item to stage to the failure that stands for running it."""
+
+STRIKES = 2
+"""How often a row must be lost alone in one stage before it is blamed: a node may die under an innocent one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopConfig:
+    """How often the driver saves and how long it drains. Never part of a fingerprint.
+
+    Raises:
+        ValueError: A number is not positive.
+    """
+
+    journal_seconds: float = 30.0
+    """Rows that wait for their shard are journalled this often: what a kill -9 costs."""
+    memory_bytes: int = 512 * 2**20
+    """Rows in the driver's memory are journalled early past this."""
+    drain_seconds: float = 20.0
+    """After a stop, rows on their way may arrive for so long."""
+
+    def __post_init__(self) -> None:
+        if self.journal_seconds <= 0 or self.memory_bytes <= 0 or self.drain_seconds < 0:
+            raise ValueError("loop: journal_seconds and memory_bytes must be positive, drain_seconds not negative")
+
+
+@dataclass(slots=True, kw_only=True)
+class Phase:
+    """Runs one phase. The lock guards the committer: the housekeeper's thread journals while the main thread waits."""
+
+    graph: Graph
+    committer: Committer
+    stats: RunStats
+    flag: StopFlag
+    config: LoopConfig
+    tripped: Callable[[], str | None]
+    """The breaker's verdict."""
+    still_ours: Callable[[], str | None] = lambda: None
+    """None while the lease is held, else why not."""
+    on_tick: Callable[[], None] = lambda: None
+    """Called about every second, for the display."""
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    _memory_bytes: int = 0
+    _rows_before_pass: int = 0
+    _last_flush: float = field(default_factory=time.monotonic)
+    _over: threading.Event = field(default_factory=threading.Event)
+    _stopping_since: float | None = None
+
+    def run(self, tasks: Sequence[ShardTask]) -> None:
+        """Runs every task; what a worker took down with it runs again row by row until each row has an outcome."""
+        housekeeper = threading.Thread(target=self._keep_house, name="housekeeper", daemon=True)
+        housekeeper.start()
+        try:
+            self._pass(tasks, one_by_one=False)
+            self._isolate(tasks)
+        except DrainOver:
+            logger.warning("rows that were still on their way run again next time")
+        except Exception:
+            self._save_what_there_is()
+            raise
+        finally:
+            self._over.set()
+            housekeeper.join(timeout=30)
+        if self.flag.error is not None:
+            self._save_what_there_is()
+            raise self.flag.error
+        with self.lock:
+            self.committer.finish()
+            self.committer.flush_journal()
+
+    def _save_what_there_is(self) -> None:
+        """Journals after an error that ends the run; a second error would only hide the first."""
+        try:
+            with self.lock:
+                self.committer.flush_journal()
+        except Exception:
+            logger.exception("could not journal either")
+
+    def on_signal(self, number: int) -> None:
+        """Journals at once; a second signal leaves at once."""
+        if not self.flag.set(f"received {signal.Signals(number).name}", signal_number=number):
+            logger.warning("received %s again, leaving now", signal.Signals(number).name)
+            leave_now(self.flag)
+        with self.lock:
+            rows = self.committer.flush_journal()
+        self._stop_reading()
+        logger.warning("%s: journalled %d rows, draining for %g s", self.flag.reason, rows, self.config.drain_seconds)
+
+    def _pass(self, tasks: Sequence[ShardTask], *, one_by_one: bool) -> None:
+        if tasks and not self.flag.is_set:
+            dataset = self.graph.build(tasks, one_by_one=one_by_one)
+            for block in _blocks(dataset):
+                with self.lock:
+                    self._take(block)
+
+    def _take(self, block: pa.Table) -> None:
+        self._memory_bytes += block.nbytes
+        self.stats.add_spent(spent_seconds(block))
+        self.committer.add(flow_rows(block))
+        if self.tripped() is not None and self.flag.set(f"too many rows failed alike: {self.tripped()}"):
+            self._stop_reading()
+        if self._memory_bytes > self.config.memory_bytes:
+            self._flush()
+
+    def _flush(self) -> None:
+        self.committer.flush_journal()
+        self._memory_bytes = 0
+        self._last_flush = time.monotonic()
+        self._tell_gate()
+
+    def _tell_gate(self) -> None:
+        settled = self.committer.rows - len(self.committer.in_memory) - self._rows_before_pass
+        self.graph.gate.rows_back.remote(settled)
+
+    def _stop_reading(self) -> None:
+        self._stopping_since = self._stopping_since or time.monotonic()
+        self.graph.gate.stop.remote()
+
+    def _keep_house(self) -> None:
+        """Journals at the interval, watches the lease and the drain, and redraws."""
+        while not self._over.wait(1.0):
+            try:
+                self._tick()
+            except Exception as error:
+                logger.exception("the driver cannot go on")
+                self.flag.set(f"{type(error).__name__}: {error}", error=error)
+                self._stop_reading()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        interval = 1.0 if self.flag.is_set else self.config.journal_seconds
+        with self.lock:
+            if now - self._last_flush >= interval and self.flag.error is None:
+                self._flush()
+            else:
+                self._tell_gate()
+        lost = self.still_ours()
+        if lost is not None and self.flag.set(lost):
+            self._stop_reading()
+        if self._stopping_since is not None:
+            drained_seconds = now - self._stopping_since
+            if drained_seconds > self.config.drain_seconds + 10:
+                leave_now(self.flag)
+            if drained_seconds > self.config.drain_seconds:
+                self.flag.end_drain()
+        self.on_tick()
+
+    def _isolate(self, tasks: Sequence[ShardTask]) -> None:
+        """Runs lost rows again, one a block. A row lost twice over in one stage is what kills that stage's workers."""
+        presets: Presets = {}
+        strikes: Counter[tuple[str, Key, str]] = Counter()
+        for _ in range(STRIKES * len(self.graph.specs) + 1):
+            lost = [] if self.flag.is_set else self._lost(tasks, presets)
+            if not lost:
+                return
+            logger.warning("%d shards did not come back whole, running their lost rows one by one", len(lost))
+            ray.get(self.graph.gate.new_pass.remote())
+            with self.lock:
+                self.committer.begin_pass()
+                self._rows_before_pass = self.committer.rows
+            self._pass(lost, one_by_one=True)
+            self._blame(self._lost(tasks, presets), strikes, presets)
+        if not self.flag.is_set and (lost := self._lost(tasks, presets)):
+            raise FatalError(f"shard {lost[0].shard_id} and {len(lost) - 1} others never came back whole")
+
+    def _lost(self, tasks: Sequence[ShardTask], presets: dict[str, dict[Key, dict[str, Failure]]]) -> list[ShardTask]:
+        with self.lock:
+            return [
+                replace(
+                    task,
+                    skip=task.skip | self.committer.arrived_keys(task.shard_id),
+                    preset=presets.get(task.shard_id, {}),
+                )
+                for task in tasks
+                if not self.committer.is_committed(task.shard_id)
+            ]
+
+    def _blame(self, lost: Sequence[ShardTask], strikes: Counter[tuple[str, Key, str]], presets: Presets) -> None:
+        running: dict[tuple[str, str, int], str] = ray.get(self.graph.gate.running.remote())
+        reader = self.graph.reader()
+        for task in lost:
+            for line in reader.lines(task):
+                stage = running.get((task.shard_id, *line.item.key))
+                if stage is None:
+                    continue
+                strikes[task.shard_id, line.item.key, stage] += 1
+                if strikes[task.shard_id, line.item.key, stage] == STRIKES:
+                    logger.error("shard_id=%s video_id=%s kills %s", task.shard_id, line.item.video_id, stage)
+                    message = f"the worker of {stage} died each time it ran this item"
+                    failure = Failure(
+                        stage=stage, kind=FailureKind.WORKER_CRASHED, message=message, attempts=STRIKES + 1
+                    )
+                    presets.setdefault(task.shard_id, {}).setdefault(line.item.key, {})[stage] = failure
+
+
+def _blocks(dataset: Dataset) -> Any:  # noqa: ANN401 - Ray's iterable of Arrow tables
+    return dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)

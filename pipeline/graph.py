@@ -1,0 +1,176 @@
+"""The Ray Data graph: shards in at one end, finished rows out at the other, one actor pool a stage.
+
+Only stages that some shard needs are in it. Shards that need no media take a way of their own to `embed`, so that they
+never queue behind the GPU pools.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+
+from pipeline.decode_worker import DecodeWorker
+from pipeline.plan import ShardTask
+from pipeline.reader import ShardReader
+from pipeline.spec import Specs, StageSpec, in_order
+from pipeline.worker import StageWorker, Started
+from records.flow import FlowRow
+
+READERS = 2
+"""Shards being read at a time; each waits at the gate with its rows in hand."""
+READER_CPUS = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphConfig:
+    """How rows are cut into blocks and how long Ray Data may wait. Never part of a fingerprint.
+
+    Raises:
+        ValueError: A number is not positive.
+    """
+
+    block_rows: int = 8
+    """Rows of media in one block: what moves between workers, and what one call of a stage gets at most."""
+    text_block_rows: int = 64
+    """Rows in one block once only text is left: the batch of `embed`."""
+    task_retries: int = 1
+    """How often a block whose worker died is tried again before its rows run one by one."""
+    start_timeout_seconds: float = 3600.0
+    """How long the run may go without any progress, the wait for GPUs and the loading of models included."""
+    init_deaths: int = 3
+    """How many workers of one stage may die in a row while starting."""
+
+    def __post_init__(self) -> None:
+        if self.block_rows < 1 or self.text_block_rows < 1 or self.start_timeout_seconds <= 0:
+            raise ValueError("graph: block_rows, text_block_rows and start_timeout_seconds must be positive")
+        if self.task_retries < 0 or self.init_deaths < 0:
+            raise ValueError("graph: task_retries and init_deaths must not be negative")
+
+
+@dataclass(frozen=True, slots=True)
+class _TellGate:
+    """Tells the gate which item a stage is about to run, and waits until it knows."""
+
+    gate: Any
+
+    def __call__(self, line: FlowRow, stage: str) -> None:
+        ray.get(self.gate.started.remote(line.shard_id, line.item.video_id, line.item.version, stage))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """What stays the same over all passes of one phase."""
+
+    specs: Specs
+    """The whole graph: what is not pending may still be read."""
+    modalities: dict[str, str]
+    """Stage to stream, for every stage of the run."""
+    output_uri: str
+    catalog_revision: int
+    gate: Any
+    config: GraphConfig
+
+    def build(self, tasks: Sequence[ShardTask], *, one_by_one: bool = False) -> Dataset:
+        """The graph over the given shards.
+
+        Args:
+            tasks: The shards, in the order in which to run them.
+            one_by_one: Blocks of one row, one call at a time in each worker and no retries: what kills a worker now is
+                the row that it was running.
+        """
+        media = [task for task in tasks if any(self.specs[stage].is_media for stage in task.targets)]
+        texts = [task for task in tasks if not any(self.specs[stage].is_media for stage in task.targets)]
+        branches: list[Dataset] = []
+        if media:
+            dataset = self._read(media, 1 if one_by_one else self.config.block_rows)
+            for spec in self.media_stages(media):
+                dataset = self._stage(dataset, spec, media, one_by_one)
+            branches.append(dataset)
+        if texts:
+            branches.append(self._read(texts, 1 if one_by_one else self.config.text_block_rows))
+        dataset = branches[0].union(*branches[1:]) if len(branches) > 1 else branches[0]
+        for spec in self._text_stages(tasks):
+            if media and not one_by_one:
+                dataset = dataset.repartition(target_num_rows_per_block=self.config.text_block_rows)
+            dataset = self._stage(dataset, spec, tasks, one_by_one)
+        return dataset
+
+    def reader(self) -> ShardReader:
+        """What turns a shard into lines, for this graph."""
+        return ShardReader(
+            output_uri=self.output_uri, catalog_revision=self.catalog_revision, specs=self.specs, gate=self.gate
+        )
+
+    def media_stages(self, tasks: Iterable[ShardTask]) -> list[StageSpec]:
+        """The stages that work on frames or sound, `decode` first, wherever one of them is pending."""
+        pending = {stage for task in tasks for stage in task.targets if self.specs[stage].is_media}
+        return [self.specs[stage] for stage in in_order(pending | ({"decode"} if pending else set()))]
+
+    def _text_stages(self, tasks: Iterable[ShardTask]) -> list[StageSpec]:
+        pending = {stage for task in tasks for stage in task.targets}
+        return [spec for name, spec in self.specs.items() if name in pending and not spec.is_media]
+
+    def _read(self, tasks: Sequence[ShardTask], block_rows: int) -> Dataset:
+        reader = self.reader()
+        shards = ray.data.from_items([{"item": task} for task in tasks], override_num_blocks=len(tasks))
+        lines = shards.map_batches(
+            lambda batch: reader(batch),
+            batch_size=None,
+            batch_format="numpy",
+            compute=TaskPoolStrategy(size=READERS),
+            num_cpus=READER_CPUS,
+        )
+        return lines.repartition(target_num_rows_per_block=block_rows)
+
+    def _stage(self, dataset: Dataset, spec: StageSpec, tasks: Sequence[ShardTask], one_by_one: bool) -> Dataset:
+        started: Started | None = _TellGate(self.gate) if one_by_one else None
+        worker: type[StageWorker] | type[DecodeWorker]
+        arguments: dict[str, Any]
+        if spec.name == "decode":
+            worker, arguments = DecodeWorker, {"modalities": self.modalities}
+        else:
+            worker, arguments = StageWorker, self._drops(spec, tasks)
+        calls = 1 if one_by_one else spec.pool.calls
+        return dataset.map_batches(
+            worker,
+            fn_constructor_args=(spec,),
+            fn_constructor_kwargs={**arguments, "started": started},
+            batch_size=spec.pool.batch_rows if spec.pool.num_gpus else None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(
+                min_size=spec.pool.min_actors,
+                max_size=spec.pool.max_actors,
+                max_tasks_in_flight_per_actor=1 if one_by_one else 2 * calls,
+                max_concurrent_calls_per_actor=calls,
+                enable_true_multi_threading=calls > 1,
+            ),
+            num_cpus=spec.pool.num_cpus,
+            num_gpus=spec.pool.num_gpus or None,
+            memory=spec.pool.memory_bytes or None,
+            max_restarts=-1,
+            max_task_retries=0 if one_by_one else self.config.task_retries,
+        )
+
+    def _drops(self, spec: StageSpec, tasks: Sequence[ShardTask]) -> dict[str, Any]:
+        """A stage drops the stream it takes when no later stage of the graph takes it too."""
+        if not spec.is_media:
+            return {}
+        later = self.media_stages(tasks)
+        later = later[later.index(spec) + 1 :]
+        return {
+            "drop_frames": all(stage.modality != "video" for stage in later),
+            "drop_audio": all(stage.modality != "audio" for stage in later),
+        }
+
+
+def configure_ray_data(config: GraphConfig) -> None:
+    """Sets Ray Data up for rows that may fail: a lost block is counted by the driver, not fatal."""
+    context = DataContext.get_current()
+    context.max_errored_blocks = -1
+    context.max_consecutive_actor_init_deaths = config.init_deaths
+    context.execution_no_progress_timeout_s = config.start_timeout_seconds
+    context.enable_rich_progress_bars = False
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = False

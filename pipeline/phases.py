@@ -1,0 +1,62 @@
+"""Which stages run together: all of them where the cluster can hold one worker of each, else a few at a time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.graph import READER_CPUS, READERS
+from pipeline.spec import Specs
+from records.errors import UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What a cluster has, as Ray counts it."""
+
+    cpus: float
+    gpus: float
+    memory_bytes: float
+
+    @classmethod
+    def of(cls, resources: Mapping[str, float]) -> "Capacity":
+        """From `ray.cluster_resources()`."""
+        return cls(cpus=resources.get("CPU", 0), gpus=resources.get("GPU", 0), memory_bytes=resources.get("memory", 0))
+
+    def holds(self, needed: "Capacity") -> bool:
+        """Whether all of `needed` is there at once."""
+        enough = needed.cpus <= self.cpus and needed.gpus <= self.gpus
+        return enough and needed.memory_bytes <= self.memory_bytes
+
+    def __str__(self) -> str:
+        return f"{self.cpus:g} CPUs, {self.gpus:g} GPUs and {self.memory_bytes / 2**30:.1f} GiB"
+
+
+def make_phases(specs: Specs, selected: Sequence[str], capacity: Capacity) -> list[list[str]]:
+    """Groups the stages, upstream first, so that each group's smallest pools fit the cluster at once.
+
+    Decode is in every group that needs media, since frames and sound are never stored.
+
+    Raises:
+        UserError: A single stage (with decode beside it) asks for more than there is.
+    """
+    phases: list[list[str]] = []
+    for name in selected:
+        if name == "decode":
+            continue
+        alone = [other for other in ("decode", name) if other == name or specs[name].is_media]
+        if phases and capacity.holds(_total(specs, {*phases[-1], *alone})):
+            phases[-1] += [stage for stage in alone if stage not in phases[-1]]
+        elif capacity.holds(_total(specs, alone)):
+            phases.append(alone)
+        else:
+            raise UserError(f"{name} needs {_total(specs, alone)}; the cluster has {capacity}")
+    return phases or [list(selected)]
+
+
+def _total(specs: Specs, stages: Iterable[str]) -> Capacity:
+    """What the smallest pools of these stages and the readers take."""
+    pools = [specs[stage].pool for stage in stages]
+    return Capacity(
+        cpus=READERS * READER_CPUS + sum(pool.min_actors * pool.num_cpus for pool in pools),
+        gpus=sum(pool.min_actors * pool.num_gpus for pool in pools),
+        memory_bytes=sum(pool.min_actors * pool.memory_bytes for pool in pools),
+    )

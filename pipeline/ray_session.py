@@ -1,0 +1,85 @@
+"""Ray for one command: the cluster whose address is given, else one started in this process and stopped with it."""
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import ray
+
+from pipeline.graph import GraphConfig, configure_ray_data
+from pipeline.phases import Capacity
+from records.errors import UserError
+
+MIN_LOCAL_CPUS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalRayConfig:
+    """Ray started inside the command, where no cluster's address is given.
+
+    Raises:
+        ValueError: A number is too small for Ray.
+    """
+
+    num_cpus: int | None = None
+    """CPU slots; None for as many as there are cores, but at least 4: slots only order work, they are no cores."""
+    object_store_bytes: int = 2 * 2**30
+    """Shared memory for frames and sound on their way."""
+
+    def __post_init__(self) -> None:
+        if (self.num_cpus is not None and self.num_cpus < 1) or self.object_store_bytes < 80 * 2**20:
+            raise ValueError("local_ray: num_cpus must be at least 1 and object_store_bytes at least 80 MiB")
+
+
+def in_cluster() -> bool:
+    """Whether this process belongs to a cluster: a submitted job, or an address in the environment."""
+    return bool(os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"))
+
+
+@contextlib.contextmanager
+def ray_session(local: LocalRayConfig, graph: GraphConfig) -> Iterator[None]:
+    """Connects to Ray, or uses the connection that there is, for as long as the context is open.
+
+    Raises:
+        UserError: No cluster answers at the address in the environment.
+    """
+    with contextlib.ExitStack() as stack:
+        if not ray.is_initialized():
+            stack.callback(ray.shutdown)
+            if in_cluster():
+                _join_cluster()
+            else:
+                folder = tempfile.TemporaryDirectory(prefix="reelscribe-ray-", ignore_cleanup_errors=True)
+                _start_here(local, stack.enter_context(folder))
+        configure_ray_data(graph)
+        yield
+
+
+def _join_cluster() -> None:
+    try:
+        ray.init(address="auto")
+    except ConnectionError as error:
+        raise UserError(f"no Ray cluster at {os.environ.get('RAY_ADDRESS')}: {str(error).splitlines()[0]}") from None
+
+
+def _start_here(local: LocalRayConfig, folder: str) -> None:
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nobody else can reach a cluster that lives in this process
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    ray.init(
+        address="local",
+        num_cpus=local.num_cpus or max(os.cpu_count() or 1, MIN_LOCAL_CPUS),
+        object_store_memory=local.object_store_bytes,
+        include_dashboard=False,
+        _temp_dir=folder,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+    )
+
+
+def cluster_capacity() -> Capacity:
+    """What the connected cluster has now."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return Capacity.of(resources)

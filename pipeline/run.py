@@ -1,0 +1,228 @@
+"""One run: lease, plan, phases, report. Everything `jobs.annotate` does once its arguments are understood."""
+
+import logging
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from pipeline.breaker import Breaker
+from pipeline.committer import Committer
+from pipeline.config import RunConfig
+from pipeline.execute import Phase
+from pipeline.gate import start_gate
+from pipeline.graph import Graph
+from pipeline.phases import make_phases
+from pipeline.plan import Plan, ShardTask, make_plan
+from pipeline.progress import Progress, Snapshot
+from pipeline.ray_session import cluster_capacity, ray_session
+from pipeline.reader import live_items
+from pipeline.report import RunReport, library_versions
+from pipeline.retry import failed_shards
+from pipeline.spec import Specs, select_specs
+from pipeline.stats import RunStats
+from pipeline.stop import StopFlag, watch_signals
+from storage.catalog import Catalog
+from storage.journals import Journal, delete_run_journals, read_journals
+from storage.leases import Lease
+from storage.stage_tables import StageTables
+from storage.stores import Store
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What one invocation asks for, beyond the config."""
+
+    output_uri: str
+    recipe: str = ""
+    """For the report only."""
+    stages: tuple[str, ...] | None = None
+    """Stages to run; None for all of the graph."""
+    retry_kinds: frozenset[str] | None = None
+    """Kinds of failure to run again; empty for every kind; None for none."""
+    shard_range: range | None = None
+    """Indices of the shards that this run may touch."""
+    limit: int | None = None
+    """Whole shards are run until so many items are reached; None for no limit."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """One run on one output, under a lease that is held already."""
+
+    request: RunRequest
+    config: RunConfig
+    specs: Specs
+    store: Store
+    lease: Lease
+    run_id: str
+    console: Console
+    flag: StopFlag = field(default_factory=StopFlag)
+    _adopted: int = 0
+    _report: RunReport = field(init=False)
+
+    def execute(self) -> RunReport:
+        """Plans, runs what is missing in one or more phases, and writes the report.
+
+        Raises:
+            UserError: The cluster is too small for a stage, a stage does not exist.
+            BusyError: Another run took over.
+        """
+        started = time.monotonic()
+        catalog = Catalog.open(self.store)
+        assert catalog is not None, "jobs list the source first"
+        selected = select_specs(self.specs, self.request.stages)
+        plan = self._plan(catalog, list(selected))
+        self._report = self._new_report(catalog, plan)
+        stats = RunStats(selected)
+        if plan.pending_shards:
+            self._run_phases(catalog, plan, list(selected), stats)
+        self._report.seconds = time.monotonic() - started
+        self._report.stages = stats.stages
+        self._report.stopped = self.flag.reason
+        self._report.items_from_journal = self._adopted
+        if plan.pending_shards:
+            self._write_report()
+        return self._report
+
+    def _run_phases(self, catalog: Catalog, plan: Plan, selected: list[str], stats: RunStats) -> None:
+        with ray_session(self.config.local_ray, self.config.graph):
+            needed = [stage for stage in selected if plan.pending_of(stage)]
+            phases = make_phases(self.specs, needed, cluster_capacity())
+            self._report.phases = phases
+            if len(phases) > 1:
+                logger.warning(
+                    "this cluster cannot hold a worker of every stage at once: running %d phases, %s",
+                    len(phases),
+                    " then ".join("+".join(phase) for phase in phases),
+                )
+            for number, stages in enumerate(phases):
+                if self.flag.is_set:
+                    return
+                title = "+".join(stages) if len(phases) > 1 else "annotate"
+                phase_plan = plan if len(phases) == 1 else self._plan(catalog, stages, retry=number == 0)
+                self._run_phase(catalog, phase_plan, stages, stats, title)
+
+    def _plan(self, catalog: Catalog, stages: Sequence[str], *, retry: bool = True) -> Plan:
+        tables = StageTables(self.store)
+        kinds = self.request.retry_kinds if retry else None
+        return make_plan(
+            shard_ids=catalog.shard_ids(),
+            tables=tables,
+            metadata=catalog.metadata_generations(),
+            specs=self.specs,
+            selected=stages,
+            retry=failed_shards(tables, self.specs, stages, kinds) if kinds is not None else None,
+            shard_range=self.request.shard_range,
+        )
+
+    def _run_phase(self, catalog: Catalog, plan: Plan, stages: Sequence[str], stats: RunStats, title: str) -> None:
+        modalities = {name: spec.modality for name, spec in self.specs.items() if spec.modality and name in stages}
+        graph = Graph(
+            specs=self.specs,
+            modalities={name: str(modality) for name, modality in modalities.items()},
+            output_uri=self.request.output_uri,
+            catalog_revision=catalog.revision,
+            gate=start_gate(self.config.gate),
+            config=self.config.graph,
+        )
+        breaker = Breaker(self.config.breaker, enabled=self.request.retry_kinds is None)
+        committer = self._committer(catalog, plan, breaker, stats)
+        old_runs = self._adopt_journals(committer, plan)
+        committer.flush_journal()
+        for run_id in old_runs:
+            delete_run_journals(self.store, run_id)
+        tasks = [replace(task, skip=committer.arrived_keys(task.shard_id)) for task in self._limited(plan, catalog)]
+        workers = {stage: self.specs[stage].pool.max_actors for stage in stages}
+        with Progress(stats, workers, self.console) as progress:
+            phase = Phase(
+                graph=graph,
+                committer=committer,
+                stats=stats,
+                flag=self.flag,
+                config=self.config.loop,
+                tripped=lambda: breaker.tripped,
+                still_ours=self._still_ours,
+                on_tick=lambda: progress.draw(self._snapshot(title, committer, tasks, catalog)),
+            )
+            with watch_signals(self.flag, phase.on_signal):
+                phase.run(tasks)
+        self._report.shards_committed += committer.committed_shards
+        self._report.items_run += committer.rows
+        self._report.items_with_errors += committer.failed_rows
+        if not self.flag.is_set:
+            delete_run_journals(self.store, self.run_id)
+
+    def _committer(self, catalog: Catalog, plan: Plan, breaker: Breaker, stats: RunStats) -> Committer:
+        return Committer(
+            specs=self.specs,
+            task_of=lambda shard_id: plan.task(int(shard_id)),
+            items_of=lambda shard_id: live_items(catalog, shard_id),
+            tables=StageTables(self.store, self.config.embed.dtype),
+            journal=Journal(self.store, self.run_id),
+            breaker=breaker,
+            footer={"run_id": self.run_id, "versions": str(library_versions())},
+            on_row=stats.add_row,
+        )
+
+    def _adopt_journals(self, committer: Committer, plan: Plan) -> list[str]:
+        """Takes over what earlier runs journalled and this one would make; says whose journals can go."""
+        pending = {plan.shard_ids[index] for index in plan.order.tolist()}
+        adopted = sum(committer.adopt(row) for row in read_journals(self.store) if row.shard_id in pending)
+        self._adopted += adopted
+        if adopted:
+            logger.info("took over %d items from the journal of a stopped run", adopted)
+        return [run_id for run_id in self.store.folders("runs/") if run_id != self.run_id]
+
+    def _limited(self, plan: Plan, catalog: Catalog) -> Iterator[ShardTask]:
+        """The tasks, whole shards until the limit is reached."""
+        items = 0
+        for task in plan.tasks():
+            if self.request.limit is not None and items >= self.request.limit:
+                return
+            if self.request.limit is not None:
+                items += len(live_items(catalog, task.shard_id))
+            yield task
+
+    def _still_ours(self) -> str | None:
+        return "another run may hold the lease of this output" if self.lease.lost.is_set() else None
+
+    def _snapshot(self, title: str, committer: Committer, tasks: Sequence[ShardTask], catalog: Catalog) -> Snapshot:
+        mean = catalog.item_count / max(catalog.shard_count, 1)
+        return Snapshot(
+            title=title,
+            shards_done=committer.committed_shards,
+            shards=len(tasks),
+            rows=committer.rows,
+            expected_rows=round(mean * len(tasks)),
+            failed_rows=committer.failed_rows,
+            errors=committer.errors,
+            stopping=self.flag.reason,
+        )
+
+    def _new_report(self, catalog: Catalog, plan: Plan) -> RunReport:
+        return RunReport(
+            run_id=self.run_id,
+            output=self.store.root,
+            source=catalog.source,
+            recipe=self.request.recipe,
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            items=catalog.item_count,
+            shards_pending=plan.pending_shards,
+            gpus={name: spec.pool.num_gpus for name, spec in self.specs.items()},
+            fingerprints={name: spec.fingerprint for name, spec in self.specs.items()},
+        )
+
+    def _write_report(self) -> None:
+        self.store.create(f"runs/{self.run_id}/report.json", self._report.as_json().encode())
+        self.store.create(f"runs/{self.run_id}/report.md", self._report.as_markdown().encode())
+
+
+def new_run_id() -> str:
+    """A name that sorts by time and is never given twice."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"

@@ -1,0 +1,93 @@
+"""How a run is told to stop: signals, a lost lease, a tripped breaker, a failed journal.
+
+A signal is seen by a thread of its own, through the wake-up file descriptor, since the main thread may sit inside Ray
+for seconds.
+"""
+
+import _thread
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class DrainOver(BaseException):
+    """Raised in the main thread when a stopping run has drained for long enough.
+
+    Like KeyboardInterrupt it is no Exception: nothing between the handler and the phase may catch it.
+    """
+
+
+class StopFlag:
+    """Why the run is to stop, set once; the first reason stays."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.reason: str | None = None
+        self.signal_number: int | None = None
+        self.error: BaseException | None = None
+        self._drain_over = False
+
+    def set(self, reason: str, *, signal_number: int | None = None, error: BaseException | None = None) -> bool:
+        """Asks the run to stop; says whether nobody had before."""
+        with self._lock:
+            if self.reason is not None:
+                return False
+            self.reason, self.signal_number, self.error = reason, signal_number, error
+            return True
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the run is to stop."""
+        return self.reason is not None
+
+    def end_drain(self) -> None:
+        """Makes the main thread leave its wait for further rows with `DrainOver`."""
+        self._drain_over = True
+        _thread.interrupt_main(signal.SIGTERM)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._drain_over:
+            raise DrainOver
+
+
+@contextlib.contextmanager
+def watch_signals(flag: StopFlag, on_signal: Callable[[int], None]) -> Iterator[None]:
+    """Calls `on_signal` from a thread of its own for each SIGTERM or SIGINT while the context is open.
+
+    Must be entered from the main thread, after `ray.init`, which sets handlers of its own.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    before = {number: signal.signal(number, flag._handle) for number in SIGNALS}
+    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+
+    def watch() -> None:
+        while received := reader.recv(64):
+            for number in received:
+                if number in SIGNALS:
+                    on_signal(number)
+
+    thread = threading.Thread(target=watch, name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        with contextlib.suppress(OSError):
+            reader.shutdown(socket.SHUT_RDWR)
+        thread.join(timeout=5)
+        writer.close()
+        reader.close()
+
+
+def leave_now(flag: StopFlag) -> None:
+    """Ends the process at once with the exit code of its signal: everything that counts is in the journal."""
+    os._exit(128 + (flag.signal_number or signal.SIGTERM))
