@@ -1,7 +1,7 @@
 """Stage `decode`: fetches clips and decodes each in a child process, into facts, frames and sound.
 
-Fetching runs ahead of decoding on threads, so that neither waits for the other. A clip that crashes, hangs or bloats the
-decoder costs its own row.
+Fetching runs ahead of decoding on threads, so that neither waits for the other. A clip that crashes, hangs or bloats
+the decoder costs its own row.
 """
 
 import logging

@@ -12,7 +12,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
-from actors.decode_media import AudioTrack
+from actors.decode_media import AudioTrack, reason
 from records.errors import BadItemError, FailureKind
 from records.media import AUDIO_RATE_HZ
 
@@ -49,7 +49,7 @@ def _frames(track: AudioTrack, problems: list[str]) -> Iterator[Any]:
         try:
             frames = track.codec_context.decode(packet)
         except av.error.InvalidDataError as error:
-            problems.append(str(error))
+            problems.append(reason(error))
             continue
         yield from frames
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from actors.decode_media import VideoTrack
+from actors.decode_media import VideoTrack, reason
 from records.errors import BadItemError, FailureKind
 
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -53,7 +53,7 @@ def decode_frames(
     except av.error.FFmpegError as error:
         if isinstance(error, MemoryError):
             raise
-        raise BadItemError(FailureKind.CORRUPT, f"video: {error}") from error
+        raise BadItemError(FailureKind.CORRUPT, f"video: {reason(error)}") from error
     if not found:
         raise BadItemError(FailureKind.CORRUPT, "video: no frame at any of the sampled times")
     stamps = [_nearest(found, track.shown[index]) for index in indices]

@@ -87,7 +87,7 @@ def open_media(data: memoryview, *, max_pixels: int, max_duration_seconds: float
     try:
         container = av.open(_Reader(data), metadata_errors="ignore")
     except av.error.FFmpegError as error:
-        raise BadItemError(FailureKind.CORRUPT, f"no media file: {error}") from error
+        raise BadItemError(FailureKind.CORRUPT, f"no media file: {reason(error)}") from error
     with container:
         streams = [_best_video(container), container.streams.best("audio")]
         if container.duration:
@@ -133,6 +133,11 @@ class _Reader:
         return self._position
 
 
+def reason(error: av.error.FFmpegError) -> str:
+    """What FFmpeg says, without the number and the function's name."""
+    return str(error.strerror or error)
+
+
 def _best_video(container: Any) -> Any:  # noqa: ANN401  # PyAV ships no usable types here
     """FFmpeg's best video stream that is not cover art."""
     best = container.streams.best("video")
@@ -153,7 +158,7 @@ def _read_packets(container: Any, streams: list[Any]) -> dict[int, tuple[Any, ..
             if packet.size:
                 packets.setdefault(packet.stream_index, []).append(packet)
     except av.error.FFmpegError as error:
-        raise BadItemError(FailureKind.CORRUPT, f"cannot be read to its end: {error}") from error
+        raise BadItemError(FailureKind.CORRUPT, f"cannot be read to its end: {reason(error)}") from error
     return {index: tuple(parts) for index, parts in packets.items()}
 
 
@@ -217,7 +222,7 @@ def _first_frame(context: Any, packets: tuple[Any, ...]) -> Any:  # noqa: ANN401
         try:
             frames = context.decode(packet)
         except av.error.FFmpegError as error:
-            problem = str(error)
+            problem = reason(error)
             continue
         if frames:
             context.flush_buffers()

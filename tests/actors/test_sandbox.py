@@ -1,0 +1,221 @@
+"""The sandbox with functions that do their worst, in real child processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from actors.sandbox import Sandbox
+from records.errors import BadItemError, FailureKind, FatalError
+from tests.actors import decode_stand_ins as stand_ins
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def rough() -> Iterator[Sandbox[None, bytes]]:
+    """One sandbox for all misdeeds: each must leave it fit for the next test."""
+    sandbox = Sandbox(stand_ins.misbehave, timeout_seconds=3.0, memory_limit_bytes=300 * MIB)
+    yield sandbox
+    sandbox.close()
+
+
+def failure(sandbox: Sandbox[None, bytes], deed: bytes) -> BadItemError:
+    with pytest.raises(BadItemError) as caught:
+        sandbox.run(deed, None)
+    return caught.value
+
+
+def test_bytes_and_request_arrive_and_the_child_is_kept() -> None:
+    sandbox = Sandbox(stand_ins.echo, timeout_seconds=10, memory_limit_bytes=MIB * 500)
+    try:
+        pid = sandbox.child_pid
+        for data in (b"", b"x", os.urandom(3_000_001)):
+            assert sandbox.run(data, {"a": 1}) == (data, {"a": 1}, pid)
+        assert pid != os.getpid()
+    finally:
+        sandbox.close()
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4, 3), (1,), (7, 31, 33, 3), (64, 364, 644, 3)])
+def test_arrays_come_back_whole_and_writable(shape: tuple[int, ...]) -> None:
+    sandbox = Sandbox(stand_ins.array_of, timeout_seconds=30, memory_limit_bytes=MIB * 2000)
+    try:
+        array, expected = sandbox.run(b"", shape), stand_ins.array_of(memoryview(b""), shape)
+        np.testing.assert_array_equal(array, expected)
+        array[...] = 9
+        again = sandbox.run(b"", shape)
+        np.testing.assert_array_equal(again, expected)
+        assert (array == 9).all()
+    finally:
+        sandbox.close()
+
+
+@pytest.mark.parametrize(
+    ("deed", "kind"),
+    [
+        (b"segfault", FailureKind.CRASHED),
+        (b"abort", FailureKind.CRASHED),
+        (b"exit", FailureKind.CRASHED),
+        (b"hang", FailureKind.TIMEOUT),
+        (b"allocate", FailureKind.OUT_OF_MEMORY),
+        (b"allocate_at_once", FailureKind.OUT_OF_MEMORY),
+        (b"raise", FailureKind.CORRUPT),
+        (b"bad_item", FailureKind.UNSUPPORTED),
+    ],
+)
+def test_each_misdeed_has_its_kind_and_costs_one_call(
+    rough: Sandbox[None, bytes], deed: bytes, kind: FailureKind
+) -> None:
+    error = failure(rough, deed)
+    assert error.kind == kind
+    assert "\n" not in str(error)
+    assert len(str(error)) <= 300
+    assert rough.run(b"good", None) == b"good"
+
+
+def test_a_dead_child_is_replaced_and_a_living_one_is_not(rough: Sandbox[None, bytes]) -> None:
+    rough.run(b"good", None)
+    before = rough.child_pid
+    failure(rough, b"raise")
+    rough.run(b"good", None)
+    assert rough.child_pid == before
+    failure(rough, b"segfault")
+    rough.run(b"good", None)
+    assert rough.child_pid != before
+    assert before is not None
+    assert not psutil.pid_exists(before)
+
+
+def test_a_timeout_names_its_limit_and_comes_in_time(rough: Sandbox[None, bytes]) -> None:
+    started = time.monotonic()
+    assert "3 s" in str(failure(rough, b"hang"))
+    assert 3.0 <= time.monotonic() - started < 6.0
+
+
+def test_leaks_of_earlier_calls_are_not_held_against_a_later_one(rough: Sandbox[None, bytes]) -> None:
+    for _ in range(5):
+        assert rough.run(b"leak", None) == b"leak"
+
+
+def test_a_child_killed_from_outside_costs_the_call_at_most(rough: Sandbox[None, bytes]) -> None:
+    rough.run(b"good", None)
+    pid = rough.child_pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert failure(rough, b"good").kind == FailureKind.OUT_OF_MEMORY
+    assert rough.run(b"good", None) == b"good"
+
+
+def test_ctrl_c_in_the_terminal_leaves_the_child_alone(rough: Sandbox[None, bytes]) -> None:
+    rough.run(b"good", None)
+    pid = rough.child_pid
+    assert pid is not None
+    os.kill(pid, signal.SIGINT)
+    os.kill(pid, signal.SIGTERM)
+    assert rough.run(b"good", None) == b"good"
+    assert rough.child_pid == pid
+
+
+def test_calls_from_several_threads_take_turns() -> None:
+    sandbox = Sandbox(stand_ins.echo, timeout_seconds=30, memory_limit_bytes=MIB * 500)
+    results: dict[int, bytes] = {}
+
+    def call(number: int) -> None:
+        for _ in range(20):
+            results[number] = sandbox.run(str(number).encode(), number)[0]
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sandbox.close()
+    assert results == {number: str(number).encode() for number in range(6)}
+
+
+def test_the_child_outlives_the_thread_that_built_the_sandbox() -> None:
+    made: list[Sandbox[object, tuple[bytes, object, int]]] = []
+    thread = threading.Thread(
+        target=lambda: made.append(Sandbox(stand_ins.echo, timeout_seconds=10, memory_limit_bytes=MIB * 500))
+    )
+    thread.start()
+    thread.join()
+    try:
+        assert made[0].run(b"x", None)[2] == made[0].child_pid
+    finally:
+        made[0].close()
+
+
+def test_close_ends_the_child_even_during_a_call_and_twice() -> None:
+    sandbox = Sandbox(stand_ins.misbehave, timeout_seconds=60, memory_limit_bytes=MIB * 300)
+    pid = sandbox.child_pid
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            sandbox.run(b"hang", None)
+        except FatalError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    sandbox.close()
+    thread.join(timeout=30)
+    sandbox.close()
+    assert not thread.is_alive()
+    assert len(raised) == 1
+    assert pid is not None
+    assert not psutil.pid_exists(pid)
+    with pytest.raises(FatalError):
+        sandbox.run(b"good", None)
+
+
+def test_children_die_with_a_parent_that_is_killed_while_they_hang() -> None:
+    program = (
+        "import threading\n"
+        "from actors.sandbox import Sandbox\n"
+        "from tests.actors.decode_stand_ins import misbehave\n"
+        "sandbox = Sandbox(misbehave, timeout_seconds=600, memory_limit_bytes=1 << 29)\n"
+        "threading.Thread(target=lambda: sandbox.run(b'hang', None), daemon=True).start()\n"
+        "print(sandbox.child_pid, flush=True)\n"
+        "input()\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate()
+    psutil.wait_procs([child], timeout=20)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_function_that_the_child_cannot_import_is_refused() -> None:
+    def nested(data: memoryview, request: None) -> None:
+        return None
+
+    with pytest.raises((ValueError, AttributeError)):
+        Sandbox(nested, timeout_seconds=1, memory_limit_bytes=MIB)
+
+
+def test_descriptors_do_not_pile_up(rough: Sandbox[None, bytes]) -> None:
+    rough.run(b"good", None)
+    failure(rough, b"segfault")
+    rough.run(b"good", None)
+    before = psutil.Process().num_fds()
+    for _ in range(30):
+        rough.run(b"good", None)
+    failure(rough, b"exit")
+    rough.run(b"good", None)
+    assert psutil.Process().num_fds() == before
