@@ -1,7 +1,7 @@
 """The index of every id the catalog has seen, sorted by hash: what makes a refresh a join in bounded memory.
 
-The index lies in files of some hundred thousand ids, cut where the hash's leading bits change. A listing is set aside by
-the same bits, so that one part of it meets one stretch of the index at a time.
+The index lies in files of some hundred thousand ids, cut where the hash's leading bits change. A listing is set aside
+by the same bits, so that one part of it meets one stretch of the index at a time.
 """
 
 import hashlib

@@ -105,7 +105,10 @@ def classify(error: BaseException) -> FailureKind | None:
         return _classify_status(status, code)
     if isinstance(error, (TimeoutError, boto.ConnectTimeoutError, boto.ReadTimeoutError)):
         return FailureKind.TIMEOUT
-    if isinstance(error, (ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, ResponseParserError)):
+    if isinstance(
+        error,
+        (ConnectionError, boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, ResponseParserError),
+    ):
         return FailureKind.UNREACHABLE
     if isinstance(error, (aiohttp.ClientError, boto.ResponseStreamingError)):
         return FailureKind.UNREACHABLE

@@ -1,7 +1,7 @@
 """One run at a time on an output, or on a range of its shards.
 
-The lease is an object that its holder writes again and again. Whoever finds one does not look at the time in it, since the
-clocks of two machines disagree, but watches whether it is written again within its own term. It is taken with a
+The lease is an object that its holder writes again and again. Whoever finds one does not look at the time in it, since
+the clocks of two machines disagree, but watches whether it is written again within its own term. It is taken with a
 conditional create, renewed, taken over and let go with a conditional replace. A holder that was paused for longer than
 the term cannot be stopped from waking up; that commits are create-only keeps its data from harm.
 """

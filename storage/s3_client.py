@@ -51,7 +51,7 @@ class S3Client:
         except PermissionError:
             # A role's credentials may have been late: let the next call look for them again.
             self._filesystem.connect(refresh=True)
-            raise
+            raise NoCredentialsError from None
         self._filesystem = unsigned
         return response
 

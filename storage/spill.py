@@ -8,15 +8,16 @@ from typing import Generic, TypeVar
 
 R = TypeVar("R")
 
-_BUFFERED_RECORDS = 50_000
+BUFFERED_RECORDS = 50_000
+"""Records in memory before they go to disk."""
 
 
 class Spill(Generic[R]):
     """Append by partition, then read a partition back in the order of appending. Small amounts never touch the disk."""
 
-    def __init__(self, folder: Path, buffered_records: int = _BUFFERED_RECORDS) -> None:
+    def __init__(self, folder: Path, buffered_records: int | None = None) -> None:
         self._folder = folder
-        self._limit = buffered_records
+        self._limit = BUFFERED_RECORDS if buffered_records is None else buffered_records
         self._buffers: defaultdict[int, list[R]] = defaultdict(list)
         self._buffered = 0
         self._on_disk: set[int] = set()

@@ -6,6 +6,7 @@ read. Of several generations the highest counts.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import pyarrow as pa
@@ -18,6 +19,17 @@ from storage.tables import encode_table
 
 _SUFFIX = ".parquet"
 _FAILURES = "failures"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footer:
+    """What a stage file says of itself."""
+
+    rows: int
+    failures: Mapping[str, int]
+    """Kind of failure to how many the file holds."""
+    values: Mapping[str, str]
+    """What made it: run, model, settings, library versions."""
 
 
 class StageTables:
@@ -92,16 +104,16 @@ class StageTables:
         with self._store.open_input(path) as file:
             return pq.ParquetFile(file).read(columns=list(columns))
 
-    def failures(self, stage: str, fingerprint: str, shard_id: str, generation: int) -> dict[str, int]:
-        """Kinds of failure in a file and how many of each, from its footer alone.
+    def footer(self, stage: str, fingerprint: str, shard_id: str, generation: int) -> Footer:
+        """What a file says of itself, read without its rows.
 
         Raises:
             FileNotFoundError: There is no such file.
         """
         with self._store.open_input(_path(stage, fingerprint, shard_id, generation)) as file:
-            metadata = pq.ParquetFile(file).schema_arrow.metadata
-        counts: dict[str, int] = json.loads(metadata[_FAILURES.encode()])
-        return counts
+            parquet = pq.ParquetFile(file)
+        values = {key.decode(): value.decode() for key, value in (parquet.schema_arrow.metadata or {}).items()}
+        return Footer(rows=parquet.metadata.num_rows, failures=json.loads(values.pop(_FAILURES, "{}")), values=values)
 
     def delete(self, stage: str, fingerprint: str, files: Sequence[tuple[str, int]]) -> None:
         """Removes files by shard and generation; those that are gone already are no error."""

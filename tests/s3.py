@@ -12,6 +12,8 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import boto3
 import fsspec
 import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -34,6 +36,8 @@ class S3Server:
         """(method, path) of every request so far."""
         self.gate: Gate | None = None
         """Asked before each request: (status, S3 error code) refuses it."""
+        self.lose_answer: Gate | None = None
+        """Asked after each request was carried out: (status, S3 error code) is sent instead of its answer."""
         self._app = DomainDispatcherApplication(create_backend_app)
         self._lock = threading.Lock()
         self._names = itertools.count()
@@ -51,7 +55,10 @@ class S3Server:
             self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
             refusal = self.gate(environ) if self.gate is not None else None
             if refusal is None:
-                return list(self._app(environ, start_response))
+                refusal = self.lose_answer(environ) if self.lose_answer is not None else None
+                answer = list(self._app(environ, start_response if refusal is None else _swallow))
+                if refusal is None:
+                    return answer
         status, code = refusal
         start_response(f"{status} Refused", [("Content-Type", "application/xml")])
         return [_ERROR.format(code=code).encode()]
@@ -72,6 +79,12 @@ class S3Server:
         self.client().create_bucket(Bucket=name)
         return f"s3://{name}"
 
+    def fill(self, uri: str, keys: Iterable[str]) -> None:
+        """Puts empty objects into a bucket without a request for each."""
+        backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+        for key in keys:
+            backend.put_object(uri.removeprefix("s3://"), key, b"")
+
     def close(self) -> None:
         """Stops the server."""
         self._server.shutdown()
@@ -86,6 +99,11 @@ class S3Server:
             yield
         finally:
             self.gate = None
+
+
+def _swallow(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> Callable[[bytes], object]:
+    """Takes the place of `start_response` for an answer that is lost."""
+    return lambda data: None
 
 
 def forget_connections() -> None:
@@ -107,6 +125,14 @@ def s3_server() -> Iterator[S3Server]:
         yield server
         forget_connections()
     server.close()
+
+
+@pytest.fixture
+def new_connections(s3_server: S3Server) -> Iterator[None]:
+    """For tests that change the environment: S3 connections are made anew in the test, and again behind it."""
+    forget_connections()
+    yield
+    forget_connections()
 
 
 @pytest.fixture
