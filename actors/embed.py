@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -42,15 +42,15 @@ class EmbedConfig:
     """Commit of a hub id."""
     device: str = "auto"
     """`auto` (CUDA where there is a GPU), `cpu`, `cuda` or `cuda:<n>`."""
-    compute_dtype: str = "float32"
+    compute_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """Number format of the encoder: `float32`, `float16` or `bfloat16`."""
-    dtype: str = "float16"
+    dtype: Literal["float16", "float32"] = "float16"
     """Number format of the stored vectors: `float16` or `float32`."""
     normalize: bool = True
     """Whether vectors get unit length."""
     prompt: str = ""
     """Put before each text, as some encoders want (`passage: ` for E5); BGE wants none for documents."""
-    overflow: str = "pool"
+    overflow: Literal["pool", "cut"] = "pool"
     """What becomes of a text over the limit: `pool` takes the mean of its pieces' vectors, `cut` its start."""
     min_tag_score: float = 0.1
     """Audio tags below are no part of a document."""

@@ -7,7 +7,7 @@ score is its highest over the windows: a dog that barks once is in the clip.
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ class TagAudioConfig:
     """Commit of a hub id."""
     device: str = "auto"
     """`auto` (CUDA where there is a GPU), `cpu`, `cuda` or `cuda:<n>`."""
-    dtype: str = "float32"
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """Number format of the model: `float32`, `float16` or `bfloat16`."""
     top_k: int = 10
     """Labels kept, highest score first."""

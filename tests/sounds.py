@@ -42,7 +42,8 @@ def babble(seconds: float, seed: int = 0) -> npt.NDArray[np.float32]:
         envelope = np.minimum(1, 6 * np.sin(np.linspace(0, np.pi, syllable)))
         parts.append(envelope * (gain * np.sin(harmonics * phases)).sum(axis=0))
     wave = np.concatenate(parts)[:samples]
-    return (0.3 * wave / np.abs(wave).max()).astype(np.float32)
+    loudest = np.abs(wave).max()
+    return np.asarray(0.3 * wave / loudest, dtype=np.float32)
 
 
 def to_audio(*parts: npt.NDArray[np.float32]) -> Audio:

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from actors.embed import EmbedConfig, EmbedStage, SentenceEncoder
 from records.errors import Failure, FailureKind
 from records.items import Row
-from records.outcomes import AudioDescription, AudioTags, Caption, Embedding, Note, Transcript, View
+from records.outcomes import AudioDescription, AudioTags, Caption, Embedding, Note, Outcome, Transcript, View
 from tests.actors.rows import make_row
 from tests.conftest import TinyModels
 
@@ -34,8 +34,8 @@ def reference(config: EmbedConfig) -> SentenceTransformer:
     return SentenceTransformer(config.model, device="cpu")
 
 
-def full_row(video_id: str = "a", **changed: Failure | Caption | Transcript | AudioDescription | AudioTags) -> Row:
-    outcomes: dict[str, Failure | Caption | Transcript | AudioDescription | AudioTags] = {
+def full_row(video_id: str = "a", /, **changed: Outcome | Failure) -> Row:
+    outcomes: dict[str, Outcome | Failure] = {
         "caption": Caption(text="A dog jumps."),
         "transcribe": Transcript(text="Good boy!", language="en"),
         "describe_audio": AudioDescription(text="A dog barks."),
@@ -140,7 +140,7 @@ def test_a_stage_that_did_not_run_is_no_part(config: EmbedConfig, encoder: Sente
 def test_float16_is_the_rounded_float32(config: EmbedConfig, encoder: SentenceEncoder) -> None:
     full = vector(embed(EmbedStage(config, reads=READS, encoder=encoder), full_row())[0].all)
     half = vector(embed(EmbedStage(replace(config, dtype="float16"), reads=READS, encoder=encoder), full_row())[0].all)
-    assert (full.dtype, half.dtype) == (np.float32, np.float16)
+    assert (full.dtype.name, half.dtype.name) == ("float32", "float16")
     np.testing.assert_array_equal(half, full.astype(np.float16))
 
 

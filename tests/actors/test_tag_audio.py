@@ -1,8 +1,10 @@
 """Stage `tag_audio` against the plain model of transformers."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from transformers import ASTFeatureExtractor, ASTForAudioClassification
@@ -15,6 +17,7 @@ from tests.actors.rows import make_row
 from tests.conftest import TinyModels
 from tests.sounds import babble, noise, silence, to_audio, tone
 
+Floats = npt.NDArray[np.float32]
 WINDOW = 400 + 160 * 1023
 
 
@@ -28,7 +31,7 @@ def tagger(config: TagAudioConfig) -> AstTagger:
     return AstTagger(config)
 
 
-def reference(folder: str, windows: list[Audio]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def reference(folder: str, windows: list[Audio]) -> Floats:
     """(L,) the highest score of each label over the windows, each alone through transformers."""
     model = ASTForAudioClassification.from_pretrained(folder).eval()
     extractor = ASTFeatureExtractor.from_pretrained(folder)
@@ -37,7 +40,8 @@ def reference(folder: str, windows: list[Audio]) -> np.ndarray[tuple[int, ...], 
         inputs = extractor(window.to_float(), sampling_rate=AUDIO_RATE_HZ, return_tensors="pt")
         with torch.no_grad():
             scores.append(torch.sigmoid(model(**inputs).logits)[0].numpy())
-    return np.max(np.stack(scores), axis=0)
+    highest: Floats = np.max(np.stack(scores), axis=0)
+    return highest
 
 
 def tag(stage: TagAudioStage, *clips: Audio | None) -> list[AudioTags]:
@@ -90,15 +94,13 @@ def test_silence_and_no_track_say_so(config: TagAudioConfig, tagger: AstTagger) 
 class CountingTagger:
     """Scores each window with its loudest sample and remembers how many came at once."""
 
-    labels = ("loud",)
+    labels: tuple[str, ...] = ("loud",)
     window_samples = 1_000
 
     def __init__(self) -> None:
         self.calls: list[int] = []
 
-    def __call__(
-        self, windows: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]
-    ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    def __call__(self, windows: Sequence[Floats]) -> Floats:
         self.calls.append(len(windows))
         return np.array([[np.max(window)] for window in windows], np.float32)
 
