@@ -3,7 +3,6 @@
 A second time there is nothing left to do, and the same table is shown.
 """
 
-import argparse
 import hashlib
 import shlex
 import sys
@@ -14,13 +13,13 @@ import httpx2
 from huggingface_hub import constants, get_session, is_offline_mode
 from rich.console import Console
 
+from jobs.cli import parser, positive, run_command
 from jobs.demo_clips import TITLES_NAME, make_clips
 from jobs.demo_table import newest_fingerprints, read_rows, render
-from records.errors import UserError
 from storage.stores import Store
 
 HUB_TIMEOUT_SECONDS = 3.0
-EXAMPLES = """examples:
+EXAMPLES = """\
   python -m jobs.demo                                  its own six clips
   python -m jobs.demo --source ~/Videos                a folder of yours
   python -m jobs.demo --source s3://bucket/clips --recipe tiny
@@ -38,8 +37,8 @@ def hub_problem(endpoint: str = constants.ENDPOINT) -> str | None:
     return f"it answers {status}" if status >= 400 else None
 
 
-def plan(source: str | None, recipe: str | None, folder: Path) -> list[str]:
-    """The arguments of `jobs.annotate`; makes the clips and says which recipe it takes, and why.
+def plan(source: str | None, recipe: str | None, folder: Path) -> tuple[list[str], Path]:
+    """The arguments of `jobs.annotate` and its output; makes the clips and says which recipe it takes, and why.
 
     Each source and recipe has an output of its own, so that one never shows the other's rows.
     """
@@ -48,15 +47,15 @@ def plan(source: str | None, recipe: str | None, folder: Path) -> list[str]:
         recipe = "small" if problem is None else "tiny"
         if problem is not None:
             print(f"No model hub in reach ({problem}): recipe tiny, whose random weights make noise for words.")
-    arguments = ["--recipe", recipe]
     if source is None:
         make_clips(folder / "clips")
         output = folder / "output" / recipe
-        arguments += ["--source", str(folder / "clips"), "--metadata", str(folder / "clips" / TITLES_NAME)]
+        files = ["--source", str(folder / "clips"), "--metadata", str(folder / "clips" / TITLES_NAME)]
     else:
         output = folder / "output" / f"{recipe}-{hashlib.blake2b(source.encode(), digest_size=4).hexdigest()}"
-        arguments += ["--source", source]
-    return [*arguments, "--output", str(output)]
+        # A folder of the user's may have changed since the last time.
+        files = ["--source", source, *(["--refresh"] if output.exists() else [])]
+    return [*files, "--output", str(output), "--recipe", recipe], output
 
 
 def show(output: str, rows: int) -> None:
@@ -70,35 +69,27 @@ def show(output: str, rows: int) -> None:
     print(f"{'runs':>15}  {output}/runs/   (report.md of each run)")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str]) -> int:
     """Makes the clips, runs `jobs.annotate` in this process and shows its output; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        "python -m jobs.demo",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    arguments = parser("demo", "Describes a few small clips on this machine and shows the table.", EXAMPLES)
+    arguments.add_argument("--source", metavar="URI", help="folder or prefix of videos; by default six clips made here")
+    arguments.add_argument("--recipe", help="by default small where the model hub answers, else tiny")
+    arguments.add_argument(
+        "--folder", type=Path, default=Path("demo"), help="where clips and output go (default: demo)"
     )
-    parser.add_argument("--source", help="folder or URI of videos; by default six clips made here")
-    parser.add_argument("--recipe", help="by default small where the model hub answers, else tiny")
-    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where clips and output go (default: demo)")
-    parser.add_argument("--rows", type=int, default=10, help="rows to show (default: 10)")
-    chosen = parser.parse_args(argv)
-    # Imported late: Ray and the engines' libraries take seconds that --help need not wait for.
+    arguments.add_argument("--rows", type=positive, default=10, metavar="N", help="rows to show (default: 10)")
+    chosen = arguments.parse_args(argv)
+    # Imported late: Ray and the engines' libraries take seconds that the line about the hub need not wait for.
     from jobs.annotate import main as annotate
 
-    arguments = plan(chosen.source, chosen.recipe, chosen.folder)
-    print("$ python -m jobs.annotate " + shlex.join(arguments), flush=True)
+    command, output = plan(chosen.source, chosen.recipe, chosen.folder)
+    print("$ python -m jobs.annotate " + shlex.join(command), flush=True)
     # In this process, so that Ctrl-C, SIGTERM and kill -9 reach the run itself and not a parent of it.
-    code: int = annotate(arguments)
-    if code != 0:
-        return code
-    try:
-        show(arguments[-1], chosen.rows)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    code = annotate(command)
+    if code == 0:
+        show(str(output), chosen.rows)
+    return code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main, sys.argv[1:]))

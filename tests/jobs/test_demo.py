@@ -78,22 +78,31 @@ def test_a_hub_that_nobody_serves_is_out_of_reach() -> None:
 
 @pytest.mark.usefixtures("offline")
 def test_without_a_hub_one_plain_line_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = plan(None, None, tmp_path)
+    arguments, output = plan(None, None, tmp_path)
     said = capsys.readouterr().out
     assert said.count("\n") == 1
     assert "HF_HUB_OFFLINE" in said
     assert "tiny" in said
-    assert arguments[:2] == ["--recipe", "tiny"]
+    assert arguments[arguments.index("--recipe") + 1] == "tiny"
+    assert arguments[arguments.index("--output") + 1] == str(output)
     assert (tmp_path / "clips" / "shapes.mp4").is_file()
     assert arguments[arguments.index("--metadata") + 1] == str(tmp_path / "clips" / "titles.csv")
 
 
 def test_each_source_and_recipe_has_its_own_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plans = [plan(source, recipe, tmp_path) for source in ("a", "b", None) for recipe in ("tiny", "small")]
-    assert len({arguments[-1] for arguments in plans}) == 6
+    assert len({output for _, output in plans}) == 6
     assert plan("a", "tiny", tmp_path) == plans[0]
-    assert "--metadata" not in plans[0]
+    assert "--metadata" not in plans[0][0]
     assert capsys.readouterr().out == ""
+
+
+def test_a_folder_of_the_users_is_listed_again_but_the_clips_made_here_are_not(tmp_path: Path) -> None:
+    for source, again in (("a", ["--refresh"]), (None, [])):
+        first, output = plan(source, "tiny", tmp_path)
+        output.mkdir(parents=True)
+        second, _ = plan(source, "tiny", tmp_path)
+        assert [argument for argument in second if argument not in first] == again
 
 
 def test_rows_come_from_the_newest_run_and_its_highest_generation(tmp_path: Path) -> None:

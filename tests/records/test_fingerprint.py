@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from records.fingerprint import canonical_json, fingerprint
@@ -77,6 +77,7 @@ def test_golden_value_is_stable() -> None:
     assert fingerprint(**GOLDEN) == "58550fa2caf2bf07"
 
 
+@settings(max_examples=50, deadline=None)
 @given(fields=FIELDS, data=st.data())
 def test_order_of_fields_and_kind_of_sequence_do_not_count(fields: dict[str, Any], data: st.DataObject) -> None:
     other = reordered(fields, lambda keys: data.draw(st.permutations(keys)))
@@ -92,6 +93,7 @@ def test_canonical_json_loses_nothing(fields: dict[str, Any]) -> None:
     assert canonical_json(read) == canonical_json(fields)
 
 
+@settings(max_examples=50, deadline=None)
 @given(fields=FIELDS, data=st.data())
 def test_every_field_counts(fields: dict[str, Any], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(fields)))
