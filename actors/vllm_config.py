@@ -32,7 +32,6 @@ SPEED_ONLY_ENGINE_ARGS = frozenset(
         # Which requests share a step.
         "max_num_seqs",
         "max_num_batched_tokens",
-        "max_num_partial_prefills",
         "long_prefill_token_threshold",
         "enable_chunked_prefill",
         "disable_chunked_mm_input",
@@ -152,8 +151,12 @@ def with_media_limits(config: EngineConfig, limits: Mapping[str, int]) -> Engine
     return config if config.limit_mm_per_prompt else dataclasses.replace(config, limit_mm_per_prompt=dict(limits))
 
 
-def vllm_arguments(config: EngineConfig) -> dict[str, Any]:
+def vllm_arguments(config: EngineConfig, model_type: str) -> dict[str, Any]:
     """The arguments of vLLM's `AsyncEngineArgs`.
+
+    Args:
+        config: What the user says.
+        model_type: The architecture that the model's own config names.
 
     Raises:
         UserError: vLLM has no argument of a name in `engine_args`.
@@ -172,8 +175,21 @@ def vllm_arguments(config: EngineConfig) -> dict[str, Any]:
         "enable_prefix_caching": False,
         "mm_processor_cache_gb": 0,
         "disable_log_stats": True,
+        **_cpu_arguments(model_type),
         **config.engine_args,
     }
+
+
+def _cpu_arguments(model_type: str) -> dict[str, Any]:
+    """What the CPU build cannot do without.
+
+    vLLM 0.29.0 asks the language half of a model for its architecture there (vllm/platforms/cpu.py, `use_mla`), which
+    Qwen3-VL's config leaves out: the engine died of an IndexError.
+    """
+    if not _is_cpu_build() or model_type not in ("qwen3_vl", "qwen3_vl_moe"):
+        return {}
+    language = "Qwen3MoeForCausalLM" if model_type.endswith("moe") else "Qwen3ForCausalLM"
+    return {"hf_overrides": {"text_config": {"architectures": [language]}}}
 
 
 def check_engine_args(engine_args: Mapping[str, object]) -> None:

@@ -8,12 +8,14 @@ import asyncio
 import concurrent.futures
 import itertools
 import logging
+import multiprocessing
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.vllm_config import EngineConfig, SamplingConfig, prepare_environment, vllm_arguments
+from actors.vllm_prompt import model_type
 from records.errors import Failure, FailureKind, FatalError, UserError
 
 logger = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ class VllmEngine:
 
     def __init__(self, config: EngineConfig, *, stage: str) -> None:
         self._stage = stage
-        arguments = vllm_arguments(config)
+        arguments = vllm_arguments(config, model_type(config))
         prepare_environment()
         # Here and not above: the import takes some 20 s, and reads the environment.
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -130,13 +132,14 @@ class VllmEngine:
         except concurrent.futures.CancelledError:
             raise FatalError("the engine was closed while it worked") from None
 
-    async def render(self, request: EngineRequest) -> Mapping[str, Any]:
-        """What the model will see: vLLM's engine input, with expanded tokens and processed media."""
-        prompt: dict[str, object] = {"prompt": request.prompt, "multi_modal_data": dict(request.media)}
-        if request.processor_kwargs:
-            prompt["mm_processor_kwargs"] = dict(request.processor_kwargs)
-        (rendered,) = await self._engine.renderer.render_cmpl_async([prompt])
-        return dict(rendered)
+    def render(self, request: EngineRequest) -> Mapping[str, Any]:
+        """What the model would see of a request: vLLM's engine input, with expanded tokens and processed media."""
+        return asyncio.run_coroutine_threadsafe(self._render(request), self._loop).result()
+
+    @property
+    def unfinished(self) -> int:
+        """Requests that the engine holds, waiting or running."""
+        return int(self._engine.output_processor.get_num_unfinished_requests())
 
     def close(self) -> None:
         """Gives up what is in flight and ends the engine's processes. Safe to call twice, and after the engine died."""
@@ -150,6 +153,8 @@ class VllmEngine:
             logger.warning("stage %s: requests were still in flight when the engine was shut down", self._stage)
         self._engine.shutdown()
         self._stop_loop()
+        # Collects the ended processes, which would stay as zombies.
+        multiprocessing.active_children()
 
     async def _call(
         self, requests: Sequence[EngineRequest], sampling: SamplingConfig, timeout_seconds: float
@@ -174,7 +179,7 @@ class VllmEngine:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         try:
-            rendered = await self.render(request)
+            rendered = await self._render(request)
         except VLLMClientError as error:
             return self._failure(FailureKind.TOO_LONG, _one_line(error))
         except Exception as error:  # noqa: BLE001 whatever a processor raises over one clip's media is that row's failure
@@ -196,6 +201,13 @@ class VllmEngine:
         except EngineGenerateError as error:
             self._check_alive(error)
             return self._failure(FailureKind.ENGINE_ERROR, _one_line(error))
+
+    async def _render(self, request: EngineRequest) -> Mapping[str, Any]:
+        prompt: dict[str, object] = {"prompt": request.prompt, "multi_modal_data": dict(request.media)}
+        if request.processor_kwargs:
+            prompt["mm_processor_kwargs"] = dict(request.processor_kwargs)
+        (rendered,) = await self._engine.renderer.render_cmpl_async([prompt])
+        return dict(rendered)
 
     async def _generate(self, rendered: Mapping[str, Any], sampling: SamplingConfig) -> Generated | Failure:
         last = None
@@ -220,18 +232,28 @@ class VllmEngine:
         return Failure(stage=self._stage, kind=kind, message=message)
 
     async def _cancel_calls(self) -> None:
-        calls = tuple(self._calls)
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
+        await _cancel(self._calls)
         if self._engine.output_handler is not None:
             # Else it takes the shutdown for a death, and logs that as an error.
             self._engine.output_handler.cancel()
 
     def _stop_loop(self) -> None:
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _cancel_all() -> None:
+    await _cancel(asyncio.all_tasks() - {asyncio.current_task()})
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
+    """Cancels tasks and waits until they have ended."""
+    ending = [task for task in tasks if task is not None]
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)
 
 
 def _sampling_params(sampling: SamplingConfig) -> Any:  # noqa: ANN401 vLLM ships no types that hold under strict checking
