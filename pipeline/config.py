@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from pydantic import TypeAdapter, ValidationError
 
 from actors.caption import CaptionConfig
 from actors.decode_config import DecodeConfig
@@ -114,13 +114,10 @@ def apply_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfi
     if not overrides:
         return config
     merged = _merge(config, overrides, "")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--run", type=RunConfig)
     try:
-        parsed: RunConfig = parser.instantiate_classes(parser.parse_object({"run": merged}))["run"]
-    except (ArgumentError, ValueError, TypeError) as error:
+        return TypeAdapter(RunConfig).validate_python(merged)
+    except ValidationError as error:
         raise UserError(_reason(error)) from None
-    return parsed
 
 
 def _merge(value: Any, overrides: Any, path: str) -> Any:  # noqa: ANN401 - any field's value
@@ -162,8 +159,11 @@ def _nearest(name: str, names: list[str], path: str) -> str:
     return f"; {path or 'the config'} has {', '.join(sorted(names))}"
 
 
-def _reason(error: Exception) -> str:
-    """The one line of a parser's many that says what is wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "Expected" in line or "Problem" in line or "must" in line] or lines
-    return telling[-1] if telling else type(error).__name__
+def _reason(error: ValidationError) -> str:
+    """The first of the errors, in one line: which setting, and what is wrong with it."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{place}: {message}" if place else message
+    return f"{place}: {message[0].lower()}{message[1:]}, not {first['input']!r}"

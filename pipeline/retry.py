@@ -1,10 +1,11 @@
 """Which shards hold failures that are to run again, read from the footers of their newest files."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol
 
 from pipeline.spec import Specs
 from records.errors import FailureKind, UserError
+from storage.stage_tables import Footer
 
 
 class FailureCounts(Protocol):
@@ -12,7 +13,7 @@ class FailureCounts(Protocol):
 
     def generations(self, stage: str, fingerprint: str) -> Iterator[tuple[str, int]]: ...
 
-    def failures(self, stage: str, fingerprint: str, shard_id: str, generation: int) -> Mapping[str, int]: ...
+    def footer(self, stage: str, fingerprint: str, shard_id: str, generation: int) -> Footer: ...
 
 
 def parse_kinds(kinds: Iterable[str]) -> frozenset[str]:
@@ -36,7 +37,7 @@ def failed_shards(
     found: dict[str, dict[int, frozenset[str]]] = {}
     for stage in stages:
         for shard_id, generation in tables.generations(stage, specs[stage].fingerprint):
-            counts = tables.failures(stage, specs[stage].fingerprint, shard_id, generation)
+            counts = tables.footer(stage, specs[stage].fingerprint, shard_id, generation).failures
             chosen = frozenset(kind for kind in counts if not kinds or kind in kinds)
             if chosen:
                 found.setdefault(stage, {})[int(shard_id)] = chosen

@@ -1,0 +1,42 @@
+"""`python -m jobs.catalog`: lists a source into the catalog, or what changed in it since."""
+
+import sys
+from collections.abc import Sequence
+
+from jobs.cli import console_and_logging, parser, positive, run_command
+from jobs.listing import describe, list_into_catalog
+from pipeline.run import new_run_id
+from storage.leases import Lease
+from storage.stores import Store
+
+EXAMPLES = """\
+  python -m jobs.catalog --source s3://clips/2026 --output s3://features/clips
+  python -m jobs.catalog --output s3://features/clips --metadata titles.csv
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Lists and prints what changed. No model is loaded and no video read."""
+    arguments = parser("catalog", "Lists the source into the catalog, or its changes since the last listing.", EXAMPLES)
+    arguments.add_argument("--source", metavar="URI", help="folder or prefix of videos; may be left out once listed")
+    arguments.add_argument("--output", metavar="URI", required=True, help="where the catalog lies")
+    arguments.add_argument("--metadata", metavar="URI", help="CSV, JSON Lines or Parquet with video_id, title, …")
+    arguments.add_argument("--shard-size", type=positive, default=512, help="items a shard, for new items (512)")
+    options = arguments.parse_args(argv)
+    console_and_logging(verbose=False)
+    store = Store.open(options.output)
+    with Lease.acquire(store, new_run_id()):
+        change = list_into_catalog(
+            store,
+            source=options.source,
+            metadata=options.metadata,
+            shard_size=options.shard_size,
+            refresh_known=True,
+        )
+    if change is not None:
+        print(describe(change))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, sys.argv[1:]))

@@ -1,0 +1,93 @@
+"""What every command shares: arguments, logging, and one clear line for what the user did wrong."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from pipeline.config import RunConfig, apply_overrides, parse_settings, read_overrides
+from pipeline.recipes import RECIPES, recipe
+from records.errors import ReelscribeError, TransientError, UserError
+
+USER_ERROR_EXIT = 2
+FAILED_EXIT = 1
+
+
+def parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """A parser whose help ends with examples and that takes no abbreviated option."""
+    return argparse.ArgumentParser(
+        prog=f"python -m jobs.{name}",
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_config_arguments(arguments: argparse.ArgumentParser) -> None:
+    """`--recipe`, `--config` and `--set`, which together make a `RunConfig`."""
+    arguments.add_argument("--recipe", choices=list(RECIPES), help="a ready config to start from")
+    arguments.add_argument("--config", metavar="FILE.yaml", help="fields that override the recipe's")
+    arguments.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one field, such as decode.fps=1; may be repeated, and overrides --config",
+    )
+
+
+def config_of(options: argparse.Namespace) -> RunConfig:
+    """The config that the options ask for.
+
+    Raises:
+        UserError: No recipe, an unknown field or a value of the wrong type.
+    """
+    overrides = read_overrides(options.config) if options.config else {}
+    name = overrides.pop("recipe", None) if options.recipe is None else options.recipe
+    if name is None:
+        raise UserError(f"--recipe is missing: choose one of {', '.join(RECIPES)}, or name one in --config")
+    config = apply_overrides(recipe(str(name)), overrides)
+    return apply_overrides(config, parse_settings(options.settings))
+
+
+def positive(text: str) -> int:
+    """An argument that is an integer above 0."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
+    return number
+
+
+def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
+    """Runs a command; what the user did wrong becomes one line on stderr and exit code 2."""
+    try:
+        return main(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR_EXIT
+    except (TransientError, ReelscribeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED_EXIT
+
+
+def console_and_logging(*, verbose: bool) -> Console:
+    """A console on stderr, with the log going through it so that it does not tear the live display."""
+    console = Console(stderr=True)
+    level = logging.DEBUG if verbose else logging.INFO
+    if console.is_terminal:
+        handler: logging.Handler = RichHandler(console=console, show_path=False, log_time_format="%H:%M:%S")
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    for package in ("jobs", "pipeline", "storage", "actors", "models"):
+        logging.getLogger(package).setLevel(level)
+    return console

@@ -1,0 +1,84 @@
+"""Listing a source into the catalog: the part that `jobs.annotate` and `jobs.catalog` share."""
+
+import logging
+from collections.abc import Iterator
+
+from pipeline.plan import next_generation
+from pipeline.reader import live_items
+from records.errors import UserError
+from records.items import Metadata
+from storage.catalog import Catalog
+from storage.catalog_refresh import CatalogChange, refresh
+from storage.metadata import read_metadata
+from storage.sources import SourceItem, list_source
+from storage.stage_tables import StageTables
+from storage.stores import Store
+
+logger = logging.getLogger(__name__)
+
+
+def list_into_catalog(
+    store: Store,
+    *,
+    source: str | None,
+    metadata: str | None,
+    shard_size: int,
+    refresh_known: bool,
+) -> CatalogChange | None:
+    """Lists the source where there is no catalog yet, where asked to, or where there is metadata to take in.
+
+    The caller holds the output's lease.
+
+    Returns:
+        What changed; None where nothing was listed.
+
+    Raises:
+        UserError: There is neither a catalog nor a source, or the source cannot be listed.
+    """
+    catalog = Catalog.open(store)
+    if catalog is None and source is None:
+        raise UserError(f"{store.root} has no catalog yet: --source says what to describe")
+    if catalog is not None and not refresh_known and metadata is None:
+        return None
+    where = source if source is not None else str(catalog and catalog.source)
+    relist = catalog is None or refresh_known
+    listing = list_source(where) if relist or catalog is None else known_items(catalog)
+    titles: Iterator[tuple[str, Metadata]] | None = read_metadata(metadata) if metadata is not None else None
+    generations = next_generation(
+        StageTables(store),
+        catalog.metadata_generations() if catalog is not None else (),
+        catalog.shard_count if catalog is not None else 0,
+    )
+    change = refresh(store, listing, titles, where, shard_size, generations)
+    logger.info("%s", describe(change))
+    return change
+
+
+def known_items(catalog: Catalog) -> Iterator[SourceItem]:
+    """The catalog's live items as a listing that changes nothing, to take metadata in without asking the source."""
+    for shard_id in catalog.shard_ids():
+        for item in live_items(catalog, shard_id):
+            yield SourceItem(
+                video_id=item.video_id,
+                uri=item.uri,
+                size_bytes=item.size_bytes,
+                etag=item.etag,
+                byte_offset=item.byte_offset,
+            )
+
+
+def describe(change: CatalogChange) -> str:
+    """One line that says what a listing changed."""
+    parts = [
+        f"{change.new} new",
+        f"{change.changed} changed",
+        f"{change.deleted} deleted",
+        f"{change.unchanged} unchanged",
+        f"{change.metadata_changed} with changed metadata",
+    ]
+    line = f"catalog revision {change.revision}: {', '.join(parts)}"
+    if change.duplicates:
+        line += f"; {change.duplicates} left out as their id repeats ({', '.join(change.duplicate_ids)} …)"
+    if change.metadata_unmatched:
+        line += f"; {change.metadata_unmatched} metadata lines match no item"
+    return line

@@ -1,0 +1,87 @@
+"""`python -m jobs.prune`: what older fingerprints and generations hold; removes it on `--yes`."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from jobs.cli import add_config_arguments, config_of, parser, run_command
+from pipeline.assemble import build_specs
+from pipeline.run import new_run_id
+from records.errors import UserError
+from records.outcomes import STAGES
+from storage.catalog import Catalog
+from storage.leases import Lease
+from storage.stage_tables import StageTables
+from storage.stores import Store
+
+EXAMPLES = """\
+  python -m jobs.prune --output s3://features/clips --recipe modern          say what would go
+  python -m jobs.prune --output s3://features/clips --recipe modern --yes    remove it
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removable:
+    """Files of one stage and fingerprint that nothing of the config reads."""
+
+    stage: str
+    fingerprint: str
+    reason: str
+    files: tuple[tuple[str, int], ...]
+    """Shard and generation."""
+
+
+def removable(tables: StageTables, current: dict[str, str]) -> Iterator[Removable]:
+    """Everything under another fingerprint, and every generation below a shard's highest."""
+    for stage in STAGES:
+        for fingerprint in tables.fingerprints(stage):
+            files = list(tables.all_generations(stage, fingerprint))
+            if current.get(stage) != fingerprint:
+                yield Removable(stage=stage, fingerprint=fingerprint, reason="another fingerprint", files=tuple(files))
+                continue
+            highest = dict(files)
+            older = tuple((shard_id, number) for shard_id, number in files if number < highest[shard_id])
+            if older:
+                yield Removable(stage=stage, fingerprint=fingerprint, reason="older generations", files=older)
+
+
+def options_of(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    arguments = parser("prune", "Says what the given config no longer needs, and removes it on --yes.", EXAMPLES)
+    arguments.add_argument("--output", metavar="URI", required=True, help="the output of jobs.annotate")
+    add_config_arguments(arguments)
+    arguments.add_argument("--yes", action="store_true", help="remove; without it nothing is touched")
+    return arguments.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Lists what could go, and removes it where told to."""
+    options = options_of(argv)
+    specs = build_specs(config_of(options))
+    store = Store.open(options.output)
+    catalog = Catalog.open(store)
+    if catalog is None:
+        raise UserError(f"{store.root} has no catalog: there is nothing to prune")
+    tables = StageTables(store)
+    with Lease.acquire(store, new_run_id()):
+        found = list(removable(tables, {name: spec.fingerprint for name, spec in specs.items()}))
+        leftovers = list(catalog.unused_paths())
+        for one in found:
+            print(f"{one.stage:<15} {one.fingerprint}  {len(one.files):>8} files  {one.reason}")
+        if leftovers:
+            print(f"{'catalog':<15} {'':<16}  {len(leftovers):>8} files  older listings")
+        if not found and not leftovers:
+            print("nothing to remove")
+        elif not options.yes:
+            print("nothing was removed: add --yes to remove these files")
+        else:
+            for one in found:
+                tables.delete(one.stage, one.fingerprint, one.files)
+            store.delete(leftovers)
+            print(f"removed {sum(len(one.files) for one in found) + len(leftovers)} files")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, sys.argv[1:]))

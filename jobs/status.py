@@ -1,0 +1,95 @@
+"""`python -m jobs.status`: per stage, how many shards and rows there are, and the errors by kind."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.cli import parser, run_command
+from records.errors import UserError
+from records.outcomes import STAGES
+from storage.catalog import Catalog
+from storage.stage_tables import StageTables
+from storage.stores import Store
+
+EXAMPLES = """\
+  python -m jobs.status --output s3://features/clips
+  python -m jobs.status --output s3://features/clips --json
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class FingerprintStatus:
+    """What one stage has under one fingerprint."""
+
+    stage: str
+    fingerprint: str
+    shards: int = 0
+    rows: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    run_id: str = ""
+    """The run that wrote the newest of its files looked at."""
+    model: str = ""
+
+
+def stage_status(tables: StageTables, stage: str, fingerprint: str) -> FingerprintStatus:
+    """Counts from the footers of a stage's newest files; no row is read."""
+    status = FingerprintStatus(stage=stage, fingerprint=fingerprint)
+    for shard_id, generation in tables.generations(stage, fingerprint):
+        footer = tables.footer(stage, fingerprint, shard_id, generation)
+        status.shards += 1
+        status.rows += footer.rows
+        status.errors.update(footer.failures)
+        run_id = footer.values.get("run_id", "")
+        if run_id >= status.run_id:
+            status.run_id, status.model = run_id, footer.values.get("model", "")
+    return status
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints the table, or JSON."""
+    arguments = parser("status", "Says per stage what is done and which errors there are.", EXAMPLES)
+    arguments.add_argument("--output", metavar="URI", required=True, help="the output of jobs.annotate")
+    arguments.add_argument("--json", action="store_true", help="for programs")
+    options = arguments.parse_args(argv)
+    store = Store.open(options.output)
+    catalog = Catalog.open(store)
+    if catalog is None:
+        raise UserError(f"{store.root} has no catalog: nothing was listed or described there")
+    tables = StageTables(store)
+    found = [stage_status(tables, stage, name) for stage in STAGES for name in tables.fingerprints(stage)]
+    if options.json:
+        stages = [asdict(status) | {"errors": dict(status.errors)} for status in found]
+        counts = {"items": catalog.item_count, "shards": catalog.shard_count, "revision": catalog.revision}
+        print(json.dumps({"source": catalog.source, **counts, "stages": stages}, indent=2))
+    else:
+        _draw(catalog, found)
+    return 0
+
+
+def _draw(catalog: Catalog, found: Sequence[FingerprintStatus]) -> None:
+    title = f"{catalog.source}: {catalog.item_count} items in {catalog.shard_count} shards, revision {catalog.revision}"
+    table = Table(title=title, title_justify="left")
+    for name in ("stage", "fingerprint", "shards", "rows", "errors", "by kind", "model", "last run"):
+        table.add_column(name, justify="right" if name in ("shards", "rows", "errors") else "left")
+    for status in found:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(status.errors.items()))
+        table.add_row(
+            status.stage,
+            status.fingerprint,
+            f"{status.shards}/{catalog.shard_count}",
+            str(status.rows),
+            str(status.errors.total()),
+            kinds,
+            status.model,
+            status.run_id,
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, sys.argv[1:]))
