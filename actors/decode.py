@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from actors.decode_clip import STAGE, Decoded, DecodeRequest, decode_clip
 from actors.decode_config import REVISION, DecodeConfig
 from actors.sandbox import Sandbox
-from records.errors import BadItemError, Failure, FailureKind, TransientError
+from records.errors import BadItemError, Failure, FailureKind, FatalError, TransientError
 from records.items import CatalogItem, Row
 
 __all__ = ["REVISION", "DecodeConfig", "DecodeStage", "Decoded"]
@@ -41,6 +41,7 @@ class DecodeStage:
     ) -> None:
         self._config = config
         self._fetch = fetch
+        self._closed = False
         self._fetchers = ThreadPoolExecutor(config.fetch_ahead, thread_name_prefix="fetch")
         self._idle: queue.SimpleQueue[Sandbox[DecodeRequest, Decoded]] = queue.SimpleQueue()
         self._sandboxes: list[Sandbox[DecodeRequest, Decoded]] = []
@@ -66,8 +67,10 @@ class DecodeStage:
             want_audio: For each row, whether its sound is.
 
         Raises:
-            FatalError: The child process cannot be started any more.
+            FatalError: The child process cannot be started any more, or the stage is closed.
         """
+        if self._closed:
+            raise FatalError("the decode stage is closed")
         waiting = deque(zip(rows, want_video, want_audio, strict=True))
         fetching: deque[tuple[Row, bool, bool, Future[bytes]]] = deque()
         outcomes: list[Decoded | Failure] = []
@@ -85,6 +88,7 @@ class DecodeStage:
 
     def close(self) -> None:
         """Ends the child processes and the fetching threads. Safe to call twice."""
+        self._closed = True
         self._fetchers.shutdown(wait=False, cancel_futures=True)
         for sandbox in self._sandboxes:
             sandbox.close()

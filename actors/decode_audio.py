@@ -48,7 +48,10 @@ def _frames(track: AudioTrack, problems: list[str]) -> Iterator[Any]:
     for packet in (*track.packets, None):
         try:
             frames = track.codec_context.decode(packet)
-        except av.error.InvalidDataError as error:
+        except av.error.FFmpegError as error:
+            # Not only InvalidDataError: the AAC decoder has error numbers of its own.
+            if isinstance(error, MemoryError):
+                raise
             problems.append(reason(error))
             continue
         yield from frames

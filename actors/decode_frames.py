@@ -11,14 +11,13 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, cast
 
 import av.error
+import av.filter
 import numpy as np
 import numpy.typing as npt
-from av.video.reformatter import Interpolation, VideoReformatter
 
 from actors.decode_media import VideoTrack, reason
 from records.errors import BadItemError, FailureKind
 
-_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 _WORTH_JUMPING = 12
 """Packets that a jump must save: after it, the decoder fills its reordering queue anew."""
 
@@ -45,11 +44,10 @@ def decode_frames(
     """
     wanted = sorted({track.shown[index] for index in indices})
     found: dict[int, npt.NDArray[np.uint8]] = {}
-    scaler = VideoReformatter()
-    stored = (height, width) if track.turns % 2 else (width, height)
+    scaled = _Scaler(height, width) if track.turns % 2 else _Scaler(width, height)
     try:
         for frame in _frames_at(track, wanted, skip_unreferenced):
-            found[frame.pts] = np.rot90(_to_rgb(scaler, frame, *stored), track.turns)
+            found[frame.pts] = np.rot90(scaled(frame), track.turns)
     except av.error.FFmpegError as error:
         if isinstance(error, MemoryError):
             raise
@@ -61,12 +59,37 @@ def decode_frames(
     return pixels, tuple(min(bisect_left(track.shown, stamp), len(track.shown) - 1) for stamp in stamps)
 
 
-def _to_rgb(scaler: VideoReformatter, frame: Any, width: int, height: int) -> npt.NDArray[np.uint8]:  # noqa: ANN401
-    """(H, W, 3) of one frame, scaled; one thread, since a worker has one core."""
-    scaled = scaler.reformat(
-        frame, width, height, "rgb24", interpolation=_SCALING, src_color_range=frame.color_range, threads=1
-    )
-    return cast("npt.NDArray[np.uint8]", scaled.to_ndarray())
+class _Scaler:
+    """Turns frames into RGB at one size through libavfilter, which minds the stream's matrix, range and chroma siting.
+
+    PyAV's own `reformat` does not mind the siting: colours at edges then lie half a pixel off.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self._size = f"{width}:{height}:flags=bicubic"
+        self._kind: tuple[int, int, str] | None = None
+        self._graph: Any = None
+
+    def __call__(self, frame: Any) -> npt.NDArray[np.uint8]:  # noqa: ANN401
+        """(H, W, 3) of one frame; a stream may change its size or format midway."""
+        kind = (frame.width, frame.height, frame.format.name)
+        if kind != self._kind:
+            self._kind, self._graph = kind, self._build(frame)
+        self._graph.push(frame)
+        return cast("npt.NDArray[np.uint8]", self._graph.pull().to_ndarray())
+
+    def _build(self, frame: Any) -> Any:  # noqa: ANN401
+        graph = av.filter.Graph()
+        graph.threads = 1
+        graph.link_nodes(
+            graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format.name, time_base=frame.time_base
+            ),
+            graph.add("scale", self._size),
+            graph.add("format", "rgb24"),
+            graph.add("buffersink"),
+        ).configure()
+        return graph
 
 
 def _nearest(found: Collection[int], wanted: int) -> int:

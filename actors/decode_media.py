@@ -222,6 +222,8 @@ def _first_frame(context: Any, packets: tuple[Any, ...]) -> Any:  # noqa: ANN401
         try:
             frames = context.decode(packet)
         except av.error.FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
             problem = reason(error)
             continue
         if frames:

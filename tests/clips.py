@@ -75,7 +75,8 @@ def make_clip(
         if codec is not None:
             video = output.add_stream(codec, rate=fps, options=dict(options or {}))
             video.width, video.height, video.pix_fmt = width, height, pix_fmt
-            video.time_base = video.codec_context.time_base = TIME_BASE
+            # MPEG-2 knows only whole frame periods.
+            video.codec_context.time_base = Fraction(1, fps) if codec == "mpeg2video" else TIME_BASE
             if sample_aspect_ratio is not None:
                 video.codec_context.sample_aspect_ratio = sample_aspect_ratio
             if rotation:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -61,7 +61,7 @@ def write_model(folder: Path, file: str, numbers: dict[str, Any], model_type: st
     return folder
 
 
-FOLDERS = {
+FOLDERS: dict[str, tuple[str, dict[str, Any], str]] = {
     "qwen2.5, image file only": ("preprocessor_config.json", QWEN25, "qwen2_5_vl"),
     "qwen2, sizes": ("video_preprocessor_config.json", {"size": {"shortest_edge": 9000, "longest_edge": 90_000}},
                      "qwen2_vl"),
@@ -86,7 +86,7 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[FrameSizeRule
     return frame_size_rule(folder), AutoVideoProcessor.from_pretrained(folder)
 
 
-def processed_size(processor: Any, frames: int, width: int, height: int) -> tuple[int, int]:
+def processed_size(processor: qwen2.Qwen2VLVideoProcessor, frames: int, width: int, height: int) -> tuple[int, int]:
     """(width, height) that the processor itself makes of real frames."""
     video = torch.zeros((frames, 3, height, width), dtype=torch.uint8)
     output = processor(videos=[video], do_sample_frames=False, return_tensors="pt")
@@ -118,7 +118,13 @@ def test_the_processor_of_the_folder_resizes_as_the_rule_says_and_leaves_our_fra
     more=st.integers(0, 30_000_000),
 )
 def test_the_rule_leaves_its_own_result_alone(
-    frames: int, width: int, height: int, max_frame_pixels: int | None, bounds: Any, low: int, more: int
+    frames: int,
+    width: int,
+    height: int,
+    max_frame_pixels: int | None,
+    bounds: Literal["frame", "clip"],
+    low: int,
+    more: int,
 ) -> None:
     factor = 28 if bounds == "frame" else 32
     rule = FrameSizeRule(factor=factor, min_pixels=low, max_pixels=low + more, bounds=bounds)

@@ -21,14 +21,14 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def rough() -> Iterator[Sandbox[None, bytes]]:
+def rough() -> Iterator[Sandbox[object, bytes]]:
     """One sandbox for all misdeeds: each must leave it fit for the next test."""
     sandbox = Sandbox(stand_ins.misbehave, timeout_seconds=3.0, memory_limit_bytes=300 * MIB)
     yield sandbox
     sandbox.close()
 
 
-def failure(sandbox: Sandbox[None, bytes], deed: bytes) -> BadItemError:
+def failure(sandbox: Sandbox[object, bytes], deed: bytes) -> BadItemError:
     with pytest.raises(BadItemError) as caught:
         sandbox.run(deed, None)
     return caught.value
@@ -73,7 +73,7 @@ def test_arrays_come_back_whole_and_writable(shape: tuple[int, ...]) -> None:
     ],
 )
 def test_each_misdeed_has_its_kind_and_costs_one_call(
-    rough: Sandbox[None, bytes], deed: bytes, kind: FailureKind
+    rough: Sandbox[object, bytes], deed: bytes, kind: FailureKind
 ) -> None:
     error = failure(rough, deed)
     assert error.kind == kind
@@ -82,7 +82,7 @@ def test_each_misdeed_has_its_kind_and_costs_one_call(
     assert rough.run(b"good", None) == b"good"
 
 
-def test_a_dead_child_is_replaced_and_a_living_one_is_not(rough: Sandbox[None, bytes]) -> None:
+def test_a_dead_child_is_replaced_and_a_living_one_is_not(rough: Sandbox[object, bytes]) -> None:
     rough.run(b"good", None)
     before = rough.child_pid
     failure(rough, b"raise")
@@ -95,18 +95,18 @@ def test_a_dead_child_is_replaced_and_a_living_one_is_not(rough: Sandbox[None, b
     assert not psutil.pid_exists(before)
 
 
-def test_a_timeout_names_its_limit_and_comes_in_time(rough: Sandbox[None, bytes]) -> None:
+def test_a_timeout_names_its_limit_and_comes_in_time(rough: Sandbox[object, bytes]) -> None:
     started = time.monotonic()
     assert "3 s" in str(failure(rough, b"hang"))
     assert 3.0 <= time.monotonic() - started < 6.0
 
 
-def test_leaks_of_earlier_calls_are_not_held_against_a_later_one(rough: Sandbox[None, bytes]) -> None:
+def test_leaks_of_earlier_calls_are_not_held_against_a_later_one(rough: Sandbox[object, bytes]) -> None:
     for _ in range(5):
         assert rough.run(b"leak", None) == b"leak"
 
 
-def test_a_child_killed_from_outside_costs_the_call_at_most(rough: Sandbox[None, bytes]) -> None:
+def test_a_child_killed_from_outside_costs_the_call_at_most(rough: Sandbox[object, bytes]) -> None:
     rough.run(b"good", None)
     pid = rough.child_pid
     assert pid is not None
@@ -115,7 +115,7 @@ def test_a_child_killed_from_outside_costs_the_call_at_most(rough: Sandbox[None,
     assert rough.run(b"good", None) == b"good"
 
 
-def test_ctrl_c_in_the_terminal_leaves_the_child_alone(rough: Sandbox[None, bytes]) -> None:
+def test_ctrl_c_in_the_terminal_leaves_the_child_alone(rough: Sandbox[object, bytes]) -> None:
     rough.run(b"good", None)
     pid = rough.child_pid
     assert pid is not None
@@ -209,7 +209,7 @@ def test_a_function_that_the_child_cannot_import_is_refused() -> None:
         Sandbox(nested, timeout_seconds=1, memory_limit_bytes=MIB)
 
 
-def test_descriptors_do_not_pile_up(rough: Sandbox[None, bytes]) -> None:
+def test_descriptors_do_not_pile_up(rough: Sandbox[object, bytes]) -> None:
     rough.run(b"good", None)
     failure(rough, b"segfault")
     rough.run(b"good", None)
