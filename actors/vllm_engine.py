@@ -6,6 +6,7 @@ the engine, which so never waits for a batch to end.
 
 import asyncio
 import concurrent.futures
+import contextlib
 import itertools
 import logging
 import multiprocessing
@@ -238,7 +239,8 @@ class VllmEngine:
             self._engine.output_handler.cancel()
 
     def _stop_loop(self) -> None:
-        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
+        with contextlib.suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result(_CANCEL_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
