@@ -101,11 +101,13 @@ def open_media(data: memoryview, *, max_pixels: int, max_duration_seconds: float
             _span_seconds(streams[1], audio_packets),
         )
         _check_duration(max(video_seconds, audio_seconds), max_duration_seconds)
+        video = _attempt(_video_track, streams[0], video_packets, len(data), max_pixels, threads)
+        audio = _attempt(_audio_track, streams[1], audio_packets, len(data))
         yield Media(
-            video=_attempt(_video_track, streams[0], video_packets, max_pixels, threads) if video_packets else None,
-            audio=_attempt(_audio_track, streams[1], audio_packets) if audio_packets else None,
-            video_codec=_codec_name(streams[0]) if video_packets else "",
-            audio_codec=_codec_name(streams[1]) if audio_packets else "",
+            video=video,
+            audio=audio,
+            video_codec=_codec_name(streams[0]) if video is not None else "",
+            audio_codec=_codec_name(streams[1]) if audio is not None else "",
             audio_seconds=audio_seconds,
             duration_seconds=max(video_seconds, audio_seconds),
         )
@@ -167,11 +169,21 @@ def _check_duration(seconds: float, limit: float) -> None:
         raise BadItemError(FailureKind.TOO_LONG, f"{seconds:.1f} s long, more than {limit:g} s")
 
 
-def _attempt(build: Any, *arguments: Any) -> Any:  # noqa: ANN401  # a track, or why there is none
+def _attempt(build: Any, stream: Any, packets: tuple[Any, ...], total_bytes: int, *more: Any) -> Any:  # noqa: ANN401
+    """A track, or what is wrong with it, or None where there is none."""
     try:
-        return build(*arguments)
+        if stream is not None:
+            _check_whole(stream, total_bytes)
+        return build(stream, packets, *more) if packets else None
     except BadItemError as error:
         return error
+
+
+def _check_whole(stream: Any, total_bytes: int) -> None:  # noqa: ANN401
+    """An index that points past the end of the file: half an upload. Readers would pass over it without a word."""
+    entries = stream.index_entries
+    if len(entries) and entries[-1].pos + entries[-1].size > total_bytes:
+        raise BadItemError(FailureKind.CORRUPT, "cut off: the file ends before its last packet")
 
 
 def _video_track(stream: Any, packets: tuple[Any, ...], max_pixels: int, threads: int) -> VideoTrack:  # noqa: ANN401

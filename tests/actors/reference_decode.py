@@ -66,7 +66,7 @@ def difference(one: Pictures, other: Pictures) -> float:
     return float(np.abs(one.astype(np.int16) - other.astype(np.int16)).mean())
 
 
-def _filtered(frame: Any, turn: str, width: int, height: int) -> Pictures:
+def _filtered(frame: av.VideoFrame, turn: str, width: int, height: int) -> Pictures:
     graph = av.filter.Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format.name, time_base=frame.time_base

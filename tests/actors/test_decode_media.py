@@ -30,7 +30,7 @@ TOLERANCE = dict.fromkeys(CLOCKWISE, 0.5)
 """Mean difference of 255. Stored pictures are scaled before they are turned, the references' after: swscale's two
 passes then round in another order. All others must be equal to the bit."""
 DECORD_ERRS = {"h265_video.mp4"}
-"""There decord 3.4 returns neighbours of the frames asked for (an open GOP)."""
+"""There decord2 3.4 returns frames 0, 4, 7 and 7 where 0, 3, 6 and 9 are asked for (an open GOP)."""
 
 
 @pytest.fixture(scope="module")
