@@ -25,7 +25,7 @@ PLAIN = TranscribeConfig(
 
 @pytest.fixture(scope="module")
 def whisper(tiny_models: TinyModels) -> WhisperModel:
-    return WhisperModel(str(tiny_models("whisper")), device="cpu", compute_type="float32", cpu_threads=2)
+    return WhisperModel(str(tiny_models("whisper")), device="cpu", compute_type="float32", cpu_threads=1)
 
 
 @pytest.fixture(scope="module")
