@@ -59,6 +59,7 @@ class _Shard:
     arrived: dict[Key, Outcomes | None] = field(default_factory=dict)
     """None where a journal holds the row."""
     before_pass: int = 0
+    """Rows that were there before this pass and are not issued in it."""
     expected: int | None = None
     failed: bool = False
     commit_after_rows: int = 0
@@ -130,6 +131,7 @@ class Committer:
         if not fits or row.key in shard.arrived or not targets.keys() <= row.outcomes.keys():
             return False
         shard.arrived[row.key] = {stage: row.outcomes[stage] for stage in targets}
+        shard.before_pass += 1
         self.in_memory[row.shard_id, row.key] = None
         return True
 

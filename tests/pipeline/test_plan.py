@@ -1,0 +1,116 @@
+"""Planning finds exactly what `make` would: missing files, stale files, and nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.plan import NONE, next_generation
+from pipeline.spec import select_specs
+from records.errors import UserError
+from tests.pipeline.light import SPECS, MemoryTables, plan_for, tasks_by_shard
+
+
+def with_files(**generations: dict[int, int]) -> MemoryTables:
+    tables = MemoryTables()
+    for stage, of_shards in generations.items():
+        for shard, generation in of_shards.items():
+            tables.files[stage, SPECS[stage].fingerprint, f"{shard:08d}", generation] = []
+    return tables
+
+
+def test_an_empty_output_needs_everything_at_generation_0() -> None:
+    tasks = tasks_by_shard(plan_for(MemoryTables(), 2))
+    assert [task.targets for task in tasks.values()] == [{"decode": 0, "caption": 0, "embed": 0}] * 2
+
+
+def test_a_finished_output_needs_nothing() -> None:
+    done = with_files(decode={0: 0}, caption={0: 0}, embed={0: 0})
+    assert plan_for(done, 1).pending_shards == 0
+
+
+def test_a_changed_prompt_runs_caption_and_embed_only() -> None:
+    done = with_files(decode={0: 0}, caption={0: 0}, embed={0: 0})
+    specs = dict(SPECS)
+    specs["caption"] = replace(SPECS["caption"], fingerprint="c2")
+    specs["embed"] = replace(SPECS["embed"], fingerprint="e2")
+    (task,) = plan_for(done, 1, specs=specs).tasks()
+    assert task.targets == {"caption": 0, "embed": 0}
+    assert task.existing == {"decode": 0}
+
+
+def test_a_newer_upstream_makes_what_reads_it_stale_at_that_generation() -> None:
+    (task,) = plan_for(with_files(decode={0: 0}, caption={0: 4}, embed={0: 2}), 1).tasks()
+    assert task.targets == {"embed": 4}
+    assert task.existing["embed"] == 2
+
+
+def test_edited_metadata_runs_embed_only() -> None:
+    done = with_files(decode={0: 0, 1: 0}, caption={0: 0, 1: 0}, embed={0: 0, 1: 0})
+    (task,) = plan_for(done, 2, metadata=[("00000000", 0), ("00000001", 1)]).tasks()
+    assert (task.shard_id, task.targets, task.metadata_generation) == ("00000001", {"embed": 1}, 1)
+
+
+def test_a_stage_whose_input_is_missing_and_not_selected_is_counted_as_blocked() -> None:
+    plan = plan_for(with_files(decode={0: 0}), 2, selected=["embed"])
+    assert plan.pending_shards == 0
+    assert plan.blocked == {"embed": 2}
+
+
+def test_a_retry_lifts_the_stage_and_its_readers_above_every_generation_ever_seen() -> None:
+    done = with_files(decode={0: 0}, caption={0: 0}, embed={0: 0})
+    done.files["embed", "an older encoder", "00000000", 7] = []
+    plan = plan_for(done, 1, retry={"caption": {0: frozenset({"timeout"})}})
+    (task,) = plan.tasks()
+    assert task.targets == {"caption": 8, "embed": 8}
+    assert task.retry == {"caption": frozenset({"timeout"})}
+    # Going back to the older encoder must not find its old file fresh.
+    done.files["caption", "c1", "00000000", 8] = []
+    back = dict(SPECS) | {"embed": replace(SPECS["embed"], fingerprint="an older encoder")}
+    assert tasks_by_shard(plan_for(done, 1, specs=back))["00000000"].targets == {"embed": 8}
+
+
+def test_the_next_metadata_generation_is_above_every_file_of_the_shard() -> None:
+    tables = with_files(decode={0: 0, 1: 0}, embed={0: 3})
+    above = next_generation(tables, [("00000001", 5)], 2)
+    assert [above("00000000"), above("00000001"), above("00000002")] == [4, 6, 0]
+
+
+@given(
+    files=st.dictionaries(
+        st.tuples(st.sampled_from(["decode", "caption", "embed"]), st.integers(0, 4)), st.integers(0, 3)
+    ),
+    metadata=st.dictionaries(st.integers(0, 4), st.integers(0, 3)),
+    selected=st.sets(st.sampled_from(["decode", "caption", "embed"]), min_size=1),
+)
+def test_a_plan_agrees_with_make_and_its_execution_leaves_nothing(
+    files: dict[tuple[str, int], int], metadata: dict[int, int], selected: set[str]
+) -> None:
+    tables = MemoryTables()
+    for (stage, shard), generation in files.items():
+        tables.files[stage, SPECS[stage].fingerprint, f"{shard:08d}", generation] = []
+    of_metadata = [(f"{shard:08d}", generation) for shard, generation in metadata.items()]
+    plan = plan_for(tables, 5, selected=selected, metadata=of_metadata)
+    for shard in range(5):
+        after: dict[str, int] = {}
+        for stage, reads in (("decode", ()), ("caption", ("decode",)), ("embed", ("caption",))):
+            have = files.get((stage, shard), NONE)
+            inputs = [after[read] for read in reads] + ([metadata.get(shard, 0)] if stage == "embed" else [])
+            stale = stage in selected and NONE not in inputs and have < max([0, *inputs])
+            assert plan.targets.get(stage, np.full(5, NONE))[shard] == (max([0, *inputs]) if stale else NONE)
+            after[stage] = max([0, *inputs]) if stale else have
+    for task in plan.tasks():
+        for stage, generation in task.targets.items():
+            key = (stage, SPECS[stage].fingerprint, task.shard_id, generation)
+            assert key not in tables.files
+            tables.files[key] = []
+    assert plan_for(tables, 5, selected=selected, metadata=of_metadata).pending_shards == 0
+
+
+def test_selecting_a_media_stage_selects_decode_and_a_wrong_name_is_told() -> None:
+    assert list(select_specs(SPECS, ["caption"])) == ["decode", "caption"]
+    assert list(select_specs(SPECS, ["embed"])) == ["embed"]
+    with pytest.raises(UserError, match="no stage 'captoin'"):
+        select_specs(SPECS, ["captoin"])
