@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,31 +11,18 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
 from actors import caption, decode_config, describe_audio, embed, tag_audio, transcribe
-from actors.decode import DecodeStage
 from actors.decode_config import DecodeConfig
 from actors.frame_size import FrameSizeRule, frame_size_rule
 from actors.stage import PoolConfig
-from models.resolve import TINY_PREFIX, ResolvedModel, resolve_model
-from models.tiny import ensure_tiny
+from models.resolve import ResolvedModel, resolve_model
+from pipeline.builders import build_decode, build_embed, build_with_engine, build_with_model
 from pipeline.config import RunConfig
 from pipeline.spec import Modality, StageSpec
 from records.errors import UserError
 from records.fingerprint import fingerprint
-from storage.fetch import FetchConfig, Fetcher
+from storage.fetch import FetchConfig
 
 PROCESSOR_FILES = ("config.json", "preprocessor_config.json", "video_preprocessor_config.json")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Loadable:
-    """A pinned model as a worker loads it: a tiny one is built where it is missing."""
-
-    model: ResolvedModel
-
-    def name_and_revision(self) -> tuple[str, str | None]:
-        if self.model.name.startswith(TINY_PREFIX):
-            return str(ensure_tiny(self.model.name.removeprefix(TINY_PREFIX))), None
-        return self.model.path, self.model.revision
 
 
 def build_specs(config: RunConfig) -> dict[str, StageSpec]:
@@ -102,13 +89,9 @@ def _decode_spec(config: DecodeConfig, fetch: FetchConfig) -> StageSpec:
             stage="decode", revision=decode_config.REVISION, fields={}, model_commit=None, upstream=streams
         ),
         pool=config.pool,
-        build=partial(_build_decode, config, fetch),
+        build=partial(build_decode, config, fetch),
         footer={"settings": json.dumps(asdict(config), default=str)},
     )
-
-
-def _build_decode(config: DecodeConfig, fetch: FetchConfig) -> DecodeStage:
-    return DecodeStage(config, Fetcher(fetch))
 
 
 def _caption_spec(config: RunConfig, streams: Mapping[str, str]) -> StageSpec:
@@ -120,7 +103,7 @@ def _caption_spec(config: RunConfig, streams: Mapping[str, str]) -> StageSpec:
         fields=caption.fingerprint_fields(config.caption),
         model=resolve_model(config.caption.engine.model, config.caption.engine.revision),
         pool=config.caption.pool,
-        build=partial(_build_vllm, caption.CaptionStage, config.caption),
+        build=partial(build_with_engine, caption.CaptionStage, config.caption),
     )
 
 
@@ -133,7 +116,7 @@ def _describe_audio_spec(config: RunConfig, streams: Mapping[str, str]) -> Stage
         fields=describe_audio.fingerprint_fields(config.describe_audio),
         model=resolve_model(config.describe_audio.engine.model, config.describe_audio.engine.revision),
         pool=config.describe_audio.pool,
-        build=partial(_build_vllm, describe_audio.DescribeAudioStage, config.describe_audio),
+        build=partial(build_with_engine, describe_audio.DescribeAudioStage, config.describe_audio),
     )
 
 
@@ -146,7 +129,7 @@ def _transcribe_spec(config: RunConfig, streams: Mapping[str, str]) -> StageSpec
         fields=transcribe.fingerprint_fields(config.transcribe),
         model=resolve_model(config.transcribe.model, config.transcribe.revision),
         pool=config.transcribe.pool,
-        build=partial(_build_plain, transcribe.TranscribeStage, config.transcribe),
+        build=partial(build_with_model, transcribe.TranscribeStage, config.transcribe),
     )
 
 
@@ -159,7 +142,7 @@ def _tag_audio_spec(config: RunConfig, streams: Mapping[str, str]) -> StageSpec:
         fields=tag_audio.fingerprint_fields(config.tag_audio),
         model=resolve_model(config.tag_audio.model, config.tag_audio.revision),
         pool=config.tag_audio.pool,
-        build=partial(_build_plain, tag_audio.TagAudioStage, config.tag_audio),
+        build=partial(build_with_model, tag_audio.TagAudioStage, config.tag_audio),
     )
 
 
@@ -180,7 +163,7 @@ def _media_spec(
     fields: Mapping[str, object],
     model: ResolvedModel,
     pool: PoolConfig,
-    build: Callable[[_Loadable], Any],
+    build: Callable[[ResolvedModel], Any],
 ) -> StageSpec:
     return StageSpec(
         name=name,
@@ -194,7 +177,7 @@ def _media_spec(
         reads=("decode",),
         modality=modality,
         pool=pool,
-        build=partial(build, _Loadable(model=model)),
+        build=partial(build, model),
         footer={"model": model.name, "model_commit": model.commit, "settings": json.dumps(fields, default=str)},
     )
 
@@ -215,21 +198,6 @@ def _embed_spec(config: RunConfig, upstream: Mapping[str, str]) -> StageSpec:
         reads=reads,
         reads_metadata=True,
         pool=config.embed.pool,
-        build=partial(_build_embed, config.embed, reads, _Loadable(model=model)),
+        build=partial(build_embed, config.embed, reads, model),
         footer={"model": model.name, "model_commit": model.commit, "settings": json.dumps(fields, default=str)},
     )
-
-
-def _build_vllm(stage: Callable[[Any], Any], config: Any, model: _Loadable) -> Any:  # noqa: ANN401 - any stage
-    name, revision = model.name_and_revision()
-    return stage(replace(config, engine=replace(config.engine, model=name, revision=revision)))
-
-
-def _build_plain(stage: Callable[[Any], Any], config: Any, model: _Loadable) -> Any:  # noqa: ANN401 - any stage
-    name, revision = model.name_and_revision()
-    return stage(replace(config, model=name, revision=revision))
-
-
-def _build_embed(config: Any, reads: tuple[str, ...], model: _Loadable) -> Any:  # noqa: ANN401 - as above
-    name, revision = model.name_and_revision()
-    return embed.EmbedStage(replace(config, model=name, revision=revision), reads=reads)

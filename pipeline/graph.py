@@ -100,7 +100,10 @@ class Graph:
     def reader(self) -> ShardReader:
         """What turns a shard into lines, for this graph."""
         return ShardReader(
-            output_uri=self.output_uri, catalog_revision=self.catalog_revision, specs=self.specs, gate=self.gate
+            output_uri=self.output_uri,
+            catalog_revision=self.catalog_revision,
+            specs={name: spec.unbuildable() for name, spec in self.specs.items()},
+            gate=self.gate,
         )
 
     def media_stages(self, tasks: Iterable[ShardTask]) -> list[StageSpec]:

@@ -1,7 +1,7 @@
 """What the pipeline knows of a stage: its place in the graph, its fingerprint, its pool and how a worker builds it."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from actors.stage import PoolConfig
@@ -29,10 +29,18 @@ class StageSpec:
     footer: Mapping[str, str] = field(default_factory=dict)
     """What its files say of how they were made: model, commit, settings."""
 
+    def unbuildable(self) -> "StageSpec":
+        """The spec for workers that only read tables: unpickling it imports no stage."""
+        return replace(self, build=_never)
+
     @property
     def is_media(self) -> bool:
         """Whether running it needs the item's bytes."""
         return self.name == "decode" or self.modality is not None
+
+
+def _never() -> None:
+    raise AssertionError("this worker builds no stage")
 
 
 Specs = Mapping[str, StageSpec]
