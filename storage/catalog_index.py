@@ -14,15 +14,17 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from records.arrow import from_dict, struct_fields, to_dict
 from records.items import Metadata
 from storage.spill import Spill
 from storage.stores import Store
+from storage.tables import record_table, table_records
 
 PARTITIONS = 1024
 """Parts that a listing is set aside in: at 100 million items, about 100,000 items each."""
 
-_FILE_ROWS = 200_000
+FILE_ROWS = 200_000
+"""Ids in an index file before the next one is begun."""
+
 _BATCH_ROWS = 8192
 
 
@@ -76,21 +78,19 @@ def _rows(store: Store, revision: int) -> Iterator[IndexRow]:
     for entry in store.list(index_folder(revision)):
         with store.open_input(entry.path) as file:
             for batch in pq.ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS):
-                for line in batch.to_pylist():
-                    yield from_dict(IndexRow, line)
+                yield from table_records(IndexRow, batch)
 
 
-def index_files(revision: int, rows: Spill[IndexRow], file_rows: int = _FILE_ROWS) -> Iterator[tuple[str, bytes]]:
+def index_files(revision: int, rows: Spill[IndexRow]) -> Iterator[tuple[str, bytes]]:
     """Path and content of each index file of a revision, from rows that were set aside by `partition_of`."""
-    schema = pa.schema(struct_fields(IndexRow, pa.float32()))
     tables: list[pa.Table] = []
     first = 0
     for part in rows.partitions():
         if not tables:
             first = part
         ordered = sorted(rows.read(part), key=lambda row: row.video_id)
-        tables.append(pa.Table.from_pylist([to_dict(row) for row in ordered], schema=schema))
-        if sum(table.num_rows for table in tables) >= file_rows:
+        tables.append(record_table(IndexRow, ordered))
+        if sum(table.num_rows for table in tables) >= FILE_ROWS:
             yield _index_file(revision, first, tables)
             tables = []
     if tables:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from records.failures import count_kinds
-from records.schemas import StageRow, VectorDtype, stage_rows, stage_table
+from records.schemas import StageRow, VectorDtype, stage_rows, stage_schema, stage_table
 from storage.stores import Store
 from storage.tables import encode_table
 
@@ -78,7 +78,8 @@ class StageTables:
         Returns:
             True where the file now holds exactly these rows; False where another commit came first, whose rows stand.
         """
-        table = stage_table(stage, rows, self._vector_dtype)
+        # Arrow makes float16 of float16 only, and rows that a journal kept come back as float32.
+        table = stage_table(stage, rows, "float32").cast(stage_schema(stage, self._vector_dtype))
         footer = {**footer, _FAILURES: json.dumps(count_kinds(row.outcome for row in rows), sort_keys=True)}
         return self._store.create(_path(stage, fingerprint, shard_id, generation), encode_table(table, footer=footer))
 

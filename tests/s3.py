@@ -38,6 +38,8 @@ class S3Server:
         """Asked before each request: (status, S3 error code) refuses it."""
         self.lose_answer: Gate | None = None
         """Asked after each request was carried out: (status, S3 error code) is sent instead of its answer."""
+        self.slow_body: threading.Event | None = None
+        """Bodies stop half-way until this is set."""
         self._app = DomainDispatcherApplication(create_backend_app)
         self._lock = threading.Lock()
         self._names = itertools.count()
@@ -58,7 +60,7 @@ class S3Server:
                 refusal = self.lose_answer(environ) if self.lose_answer is not None else None
                 answer = list(self._app(environ, start_response if refusal is None else _swallow))
                 if refusal is None:
-                    return answer
+                    return answer if self.slow_body is None else _stalling(answer, self.slow_body)
         status, code = refusal
         start_response(f"{status} Refused", [("Content-Type", "application/xml")])
         return [_ERROR.format(code=code).encode()]
@@ -104,6 +106,14 @@ class S3Server:
 def _swallow(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> Callable[[bytes], object]:
     """Takes the place of `start_response` for an answer that is lost."""
     return lambda data: None
+
+
+def _stalling(answer: list[bytes], release: threading.Event) -> Iterator[bytes]:
+    """The answer's first half at once, and the rest when released."""
+    data = b"".join(answer)
+    yield data[: len(data) // 2]
+    release.wait()
+    yield data[len(data) // 2 :]
 
 
 def forget_connections() -> None:

@@ -1,0 +1,65 @@
+"""The owner's table, in each of its formats."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from records.errors import UserError
+from records.items import Metadata
+from storage.metadata import read_metadata
+from storage.stores import Store
+
+WANTED = [
+    ("0001", Metadata(title='A "quoted", title\nof two lines', extra={"likes": "3", "genre": "ä"})),
+    ("2", Metadata(title="", extra={"likes": "4"})),
+]
+CSV = '\ufeffitem,title,likes,genre\r\n0001,"A ""quoted"", title\nof two lines",3,ä\r\n2,,4,\r\n'
+JSON = (
+    '{"video_id": "0001", "title": "A \\"quoted\\", title\\nof two lines", "likes": 3, "genre": "ä"}\n\n'
+    '{"video_id": 2, "likes": 4, "genre": null}\n'
+)
+
+
+def test_every_format_gives_the_same(store: Store, tmp_path: Path) -> None:
+    store.create("t/meta.csv", CSV.encode())
+    store.create("t/meta.tsv", b"id\ttitle\n1\ta,b\n")
+    store.create("t/meta.jsonl", JSON.encode())
+    table = pa.table({"title": [WANTED[0][1].title, None], "id": ["0001", "2"], "likes": [3, 4], "genre": ["ä", None]})
+    pq.write_table(table, tmp_path / "meta.parquet")
+    store.create("t/meta.parquet", (tmp_path / "meta.parquet").read_bytes())
+    for name in ("meta.csv", "meta.jsonl", "meta.parquet"):
+        assert list(read_metadata(store.uri(f"t/{name}"))) == WANTED, name
+    assert list(read_metadata(store.uri("t/meta.tsv"))) == [("1", Metadata(title="a,b"))]
+
+
+def test_a_file_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "meta.csv").write_text("id,title\n1,x\n")
+    monkeypatch.chdir(tmp_path)
+    assert list(read_metadata("meta.csv")) == [("1", Metadata(title="x"))]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.csv", "name,title\nx,y\n", "row 1 has no column video_id or item or id"),
+        ("a.csv", "id,title\nx,y\n,z\n", "row 2 has an empty id"),
+        ("a.csv", "id,title\nx,y,z\n", "row 1 cannot be read: more cells"),
+        ("a.jsonl", '{"id": 1}\n{"id": \n', "row 2 cannot be read"),
+        ("a.jsonl", '{"id": 1}\n[1]\n', "row 2 cannot be read: not an object"),
+        ("a.csv", "id,title\n1,\udcff\n", "row 1 cannot be read"),
+        ("a.txt", "", "must be one of .csv, .tsv, .parquet, .jsonl"),
+        ("a.parquet", "nonsense that is no parquet", "row 1 cannot be read"),
+    ],
+)
+def test_mistakes_name_the_row(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UserError, match=words) as caught:
+        list(read_metadata(str(tmp_path / name)))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such metadata file"):
+        read_metadata(str(tmp_path / "absent.csv"))
