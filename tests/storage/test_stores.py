@@ -170,8 +170,8 @@ from storage.stores import Store
 store = Store.open(sys.argv[1])
 print("ready", flush=True)
 number = 0
+body = os.urandom(int(sys.argv[3]))
 while True:
-    body = os.urandom(3_000_000)
     store.create(f"{sys.argv[2]}/{number}", hashlib.sha256(body).digest() + body)
     number += 1
 """
@@ -180,7 +180,7 @@ while True:
 def test_a_writer_killed_at_any_moment_leaves_whole_objects_only(store: Store, store_uri: str) -> None:
     for turn in range(3):
         writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, store_uri, str(turn)],
+            [sys.executable, "-c", WRITER, store_uri, str(turn), str(2_000_000 if "s3:" in store_uri else 50_000_000)],
             stdout=subprocess.PIPE,
             cwd=Path(__file__).parents[2],
         )
