@@ -13,11 +13,14 @@ import multiprocessing
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.vllm_config import EngineConfig, SamplingConfig, prepare_environment, vllm_arguments
 from actors.vllm_prompt import model_type
 from records.errors import Failure, FailureKind, FatalError, UserError
+
+if TYPE_CHECKING:
+    from vllm.sampling_params import SamplingParams
 
 logger = logging.getLogger(__name__)
 
@@ -123,11 +126,13 @@ class VllmEngine:
 
         Raises:
             FatalError: The engine is dead or closed.
+            UserError: vLLM does not take a value of `sampling`.
         """
+        params = _sampling_params(sampling)
         with self._lock:
             if self._closed:
                 raise FatalError("the engine is closed")
-            future = asyncio.run_coroutine_threadsafe(self._call(requests, sampling, timeout_seconds), self._loop)
+            future = asyncio.run_coroutine_threadsafe(self._call(requests, params, timeout_seconds), self._loop)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -158,13 +163,13 @@ class VllmEngine:
         multiprocessing.active_children()
 
     async def _call(
-        self, requests: Sequence[EngineRequest], sampling: SamplingConfig, timeout_seconds: float
+        self, requests: Sequence[EngineRequest], params: "SamplingParams", timeout_seconds: float
     ) -> list[Generated | Failure]:
         call = asyncio.current_task()
         assert call is not None
         self._calls.add(call)
         try:
-            answers = (self._answer(request, sampling, timeout_seconds) for request in requests)
+            answers = (self._answer(request, params, timeout_seconds) for request in requests)
             results = await asyncio.gather(*answers, return_exceptions=True)
         finally:
             self._calls.discard(call)
@@ -174,7 +179,7 @@ class VllmEngine:
         return [result for result in results if not isinstance(result, BaseException)]
 
     async def _answer(
-        self, request: EngineRequest, sampling: SamplingConfig, timeout_seconds: float
+        self, request: EngineRequest, params: "SamplingParams", timeout_seconds: float
     ) -> Generated | Failure:
         from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -182,6 +187,7 @@ class VllmEngine:
         try:
             rendered = await self._render(request)
         except VLLMClientError as error:
+            # With the values of `sampling` checked before, only lengths are left to be refused.
             return self._failure(FailureKind.TOO_LONG, _one_line(error))
         except Exception as error:  # noqa: BLE001 whatever a processor raises over one clip's media is that row's failure
             self._check_alive(error)
@@ -192,7 +198,7 @@ class VllmEngine:
             return self._failure(FailureKind.TOO_LONG, message)
         try:
             async with asyncio.timeout(timeout_seconds):
-                return await self._generate(rendered, sampling)
+                return await self._generate(rendered, params)
         except TimeoutError:
             return self._failure(FailureKind.TIMEOUT, f"no answer within {timeout_seconds:g} s")
         except EngineDeadError as error:
@@ -210,9 +216,9 @@ class VllmEngine:
         (rendered,) = await self._engine.renderer.render_cmpl_async([prompt])
         return dict(rendered)
 
-    async def _generate(self, rendered: Mapping[str, Any], sampling: SamplingConfig) -> Generated | Failure:
+    async def _generate(self, rendered: Mapping[str, Any], params: "SamplingParams") -> Generated | Failure:
         last = None
-        async for output in self._engine.generate(rendered, _sampling_params(sampling), str(next(self._ids))):
+        async for output in self._engine.generate(rendered, params, str(next(self._ids))):
             last = output
         if last is None or last.outputs[0].finish_reason in (None, "abort", "error"):
             return self._failure(FailureKind.ENGINE_ERROR, "the engine gave the request up")
@@ -258,19 +264,23 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
     await asyncio.gather(*ending, return_exceptions=True)
 
 
-def _sampling_params(sampling: SamplingConfig) -> Any:  # noqa: ANN401 vLLM ships no types that hold under strict checking
+def _sampling_params(sampling: SamplingConfig) -> "SamplingParams":
+    from vllm.exceptions import VLLMClientError
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-    return SamplingParams(
-        max_tokens=sampling.max_tokens,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        repetition_penalty=sampling.repetition_penalty,
-        seed=sampling.seed if sampling.temperature > 0 else None,
-        stop=list(sampling.stop),
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )
+    try:
+        return SamplingParams(
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            repetition_penalty=sampling.repetition_penalty,
+            seed=sampling.seed if sampling.temperature > 0 else None,
+            stop=list(sampling.stop),
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+    except (ValueError, VLLMClientError) as error:
+        raise UserError(f"sampling: {_one_line(error)}") from error
 
 
 def _one_line(error: BaseException) -> str:

@@ -48,12 +48,18 @@ def test_a_request_past_its_time_is_dropped_by_the_engine(qwen2_5_vl: CaptionSta
 @pytest.mark.engine
 def test_a_drawn_answer_repeats_with_its_seed_and_changes_with_it(qwen2_5_vl: CaptionStage) -> None:
     request = qwen2_5_vl.request(moving_noise(1))
-    sampling = SamplingConfig(max_tokens=16, temperature=5.0)
+    sampling = SamplingConfig(max_tokens=16, temperature=2.0)
     draws = [
         qwen2_5_vl._engine.generate_many([request], dataclasses.replace(sampling, seed=seed), 300.0)
         for seed in (1, 1, 2)
     ]
     assert draws[0] == draws[1] != draws[2]
+
+
+@pytest.mark.engine
+def test_a_value_that_vllm_does_not_take_is_the_users_mistake(qwen2_5_vl: CaptionStage) -> None:
+    with pytest.raises(UserError, match="temperature"):
+        qwen2_5_vl._engine.generate_many([qwen2_5_vl.request(moving_noise(1))], SamplingConfig(temperature=9.0), 300.0)
 
 
 @pytest.mark.engine
