@@ -1,103 +1,18 @@
-"""A catalog after any history of listings equals what a dictionary says, whatever its size, wherever it was killed."""
+"""A catalog after any history of listings equals what a dictionary says, whatever fits in memory."""
 
-import random
-import signal
-import subprocess
-import sys
-import tracemalloc
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from records.errors import BusyError, UserError
-from records.items import CatalogItem, Metadata
+from records.items import Metadata
 from storage.catalog import Catalog, encode_revision, revision_path, shard_path
-from storage.catalog_refresh import CatalogChange, refresh
+from storage.catalog_refresh import refresh
 from storage.sources import SourceItem
 from storage.stores import Store
-
-IDS = ["a", "b", "c/d", "ä", "0", "00", "x" * 40, "e", "f", "g", "h", "i"]
-
-contents = st.tuples(st.integers(0, 3), st.sampled_from(["e1", "e2"]))
-listings = st.lists(st.tuples(st.sampled_from(IDS), contents), max_size=20)
-titles = st.none() | st.lists(st.tuples(st.sampled_from(IDS), st.sampled_from(["", "t1", "t2"])), max_size=12)
-histories = st.lists(st.tuples(listings, titles), min_size=1, max_size=5)
-
-
-def source_item(video_id: str, content: tuple[int, str]) -> SourceItem:
-    return SourceItem(video_id=video_id, uri=f"mem/{video_id}.mp4", size_bytes=content[0], etag=content[1])
-
-
-@dataclass
-class Model:
-    """The catalog as a dictionary."""
-
-    live: dict[str, tuple[int, tuple[int, str]]] = field(default_factory=dict)
-    versions: dict[str, int] = field(default_factory=dict)
-    metadata: dict[str, str] = field(default_factory=dict)
-    order: list[tuple[str, int]] = field(default_factory=list)
-
-    def apply(self, listing: list[tuple[str, tuple[int, str]]], table: list[tuple[str, str]] | None) -> None:
-        first: dict[str, tuple[int, str]] = {}
-        for video_id, content in listing:
-            first.setdefault(video_id, content)
-        for video_id in self.live.keys() - first.keys():
-            del self.live[video_id]
-            self.metadata.pop(video_id, None)
-        for video_id, content in first.items():
-            if video_id not in self.live or self.live[video_id][1] != content:
-                self.versions[video_id] = self.versions.get(video_id, 0) + 1
-                self.live[video_id] = (self.versions[video_id], content)
-                self.order.append((video_id, self.versions[video_id]))
-        if table is not None:
-            given: dict[str, str] = {}
-            for video_id, title in table:
-                given.setdefault(video_id, title)
-            self.metadata = {video_id: given[video_id] for video_id in self.live if given.get(video_id)}
-
-
-def live_of(catalog: Catalog) -> dict[str, CatalogItem]:
-    found = {}
-    for shard_id in catalog.shard_ids():
-        removed = catalog.removed(shard_id)
-        for item in catalog.read_shard(shard_id):
-            if item.key not in removed:
-                assert item.video_id not in found
-                found[item.video_id] = item
-    return found
-
-
-def titles_of(catalog: Catalog) -> dict[str, str]:
-    live = {item.key for item in live_of(catalog).values()}
-    return {
-        video_id: metadata.title
-        for shard_id, generation in catalog.metadata_generations()
-        for (video_id, version), metadata in catalog.read_metadata(shard_id, generation).items()
-        if (video_id, version) in live
-    }
-
-
-def run(
-    store: Store, listing: list[tuple[str, tuple[int, str]]], table: list[tuple[str, str]] | None, shard_size: int = 3
-) -> CatalogChange:
-    return refresh(
-        store,
-        (source_item(video_id, content) for video_id, content in listing),
-        None if table is None else ((video_id, Metadata(title=title)) for video_id, title in table),
-        "mem",
-        shard_size,
-        lambda shard_id: 0,
-    )
-
-
-def opened(store: Store) -> Catalog:
-    catalog = Catalog.open(store)
-    assert catalog is not None
-    return catalog
+from tests.storage.catalog_model import IDS, Model, contents_of, histories, live_of, opened, run, source_item, titles_of
 
 
 @settings(max_examples=40, deadline=None)
@@ -144,10 +59,6 @@ def test_what_does_not_fit_in_memory_changes_nothing(
             run(spilled, listing, table)
     one, other = contents_of(plain), contents_of(spilled)
     assert one == other
-
-
-def contents_of(store: Store) -> dict[str, bytes]:
-    return {entry.path: store.read_bytes(entry.path) for entry in store.list()}
 
 
 def test_an_identical_listing_writes_nothing(store: Store) -> None:
@@ -270,90 +181,3 @@ def test_unused_paths_are_what_the_newest_revision_does_not_need(store: Store) -
 
 def test_no_catalog_yet(store: Store) -> None:
     assert Catalog.open(store) is None
-
-
-REFRESH = """
-import sys
-from storage.stores import Store
-from tests.storage.test_catalog_refresh import big_listing, big_table
-from storage.catalog_refresh import refresh
-from records.items import Metadata
-store = Store.open(sys.argv[1])
-writes = 0
-create = store._backend.create
-def counted(path, data):
-    global writes
-    if writes == int(sys.argv[3]):
-        print("reached", flush=True)
-        sys.stdin.read()
-    writes += 1
-    return create(path, data)
-store._backend.create = counted
-refresh(store, big_listing(int(sys.argv[2])), big_table(int(sys.argv[2])), "mem", 5, lambda shard_id: 0)
-print("done", flush=True)
-"""
-
-
-def big_listing(turn: int) -> list[SourceItem]:
-    chosen = random.Random(turn)
-    return [source_item(f"{number:03d}", (chosen.randrange(2), "e")) for number in range(60) if chosen.random() < 0.8]
-
-
-def big_table(turn: int) -> list[tuple[str, Metadata]]:
-    chosen = random.Random(turn + 100)
-    return [(f"{number:03d}", Metadata(title=chosen.choice(["", "x", "y"]))) for number in range(60)]
-
-
-def test_a_refresh_killed_at_any_write_is_as_if_it_never_ran(store: Store, store_uri: str, tmp_path: Path) -> None:
-    calm = Store.open(str(tmp_path / "calm"))
-    chosen = random.Random(5)
-    for turn in range(3):
-        for wanted in (2 * turn, 100 + turn):  # another listing is killed first, then the wanted one goes through
-            command = [sys.executable, "-c", REFRESH, store_uri, str(wanted), str(chosen.randrange(1, 20))]
-            if wanted < 100:
-                killed = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-                )
-                assert killed.stdin is not None
-                assert killed.stdout is not None
-                assert killed.stdout.readline() == b"reached\n"
-                killed.send_signal(signal.SIGKILL)
-                killed.wait()
-                killed.stdin.close()
-                killed.stdout.close()
-            else:
-                for target in (store, calm):
-                    refresh(target, big_listing(wanted), big_table(wanted), "mem", 5, lambda shard_id: 0)
-        disturbed, undisturbed = opened(store), opened(calm)
-        assert disturbed.change == undisturbed.change
-        assert live_of(disturbed) == live_of(undisturbed)
-        assert titles_of(disturbed) == titles_of(undisturbed)
-        store.delete(list(disturbed.unused_paths()))
-        calm.delete(list(undisturbed.unused_paths()))
-        assert contents_of(store) == contents_of(calm)
-
-
-def test_a_refresh_takes_less_memory_than_its_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.spill.BUFFERED_RECORDS", 500)
-    monkeypatch.setattr("storage.catalog_join.ORDINALS_A_PART", 256)
-    monkeypatch.setattr("storage.catalog_index.FILE_ROWS", 500)
-    monkeypatch.setattr("storage.catalog_index.PARTITIONS", 256)
-    monkeypatch.setattr("storage.catalog_join.PARTITIONS", 256)
-    store = Store.open(str(tmp_path))
-
-    def listing(size: int) -> Iterator[SourceItem]:
-        return (source_item(f"clips/{number:09d}", (size, "e")) for number in range(10_000))
-
-    def change_every_item(size: int) -> CatalogChange:
-        return refresh(store, listing(size), None, "mem", 128, lambda shard_id: 0)
-
-    def peak(work: Callable[[int], object], size: int) -> int:
-        tracemalloc.start()
-        work(size)
-        found = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return found
-
-    run(store, [("first", (1, "e"))], None)  # what is imported on first use is not the catalog's
-    both = [peak(change_every_item, size) for size in (1, 2)]
-    assert min(both) < peak(lambda size: list(listing(size)), 1) / 2

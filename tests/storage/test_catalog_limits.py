@@ -1,0 +1,105 @@
+"""What a refresh survives and what it may take: kills at any write, and memory below that of its listing."""
+
+import random
+import signal
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from records.items import Metadata
+from storage.catalog_refresh import CatalogChange, refresh
+from storage.sources import SourceItem
+from storage.stores import Store
+from tests.storage.catalog_model import contents_of, live_of, opened, run, source_item, titles_of
+
+REFRESH = """
+import sys
+from storage.stores import Store
+from tests.storage.test_catalog_limits import big_listing, big_table
+from storage.catalog_refresh import refresh
+from records.items import Metadata
+store = Store.open(sys.argv[1])
+writes = 0
+create = store._backend.create
+def counted(path, data):
+    global writes
+    if writes == int(sys.argv[3]):
+        print("reached", flush=True)
+        sys.stdin.read()
+    writes += 1
+    return create(path, data)
+store._backend.create = counted
+refresh(store, big_listing(int(sys.argv[2])), big_table(int(sys.argv[2])), "mem", 5, lambda shard_id: 0)
+print("done", flush=True)
+"""
+
+
+def big_listing(turn: int) -> list[SourceItem]:
+    chosen = random.Random(turn)
+    return [source_item(f"{number:03d}", (chosen.randrange(2), "e")) for number in range(60) if chosen.random() < 0.8]
+
+
+def big_table(turn: int) -> list[tuple[str, Metadata]]:
+    chosen = random.Random(turn + 100)
+    return [(f"{number:03d}", Metadata(title=chosen.choice(["", "x", "y"]))) for number in range(60)]
+
+
+@pytest.mark.slow
+def test_a_refresh_killed_at_any_write_is_as_if_it_never_ran(store: Store, store_uri: str, tmp_path: Path) -> None:
+    calm = Store.open(str(tmp_path / "calm"))
+    chosen = random.Random(5)
+    for turn in range(3):
+        for wanted in (2 * turn, 100 + turn):  # another listing is killed first, then the wanted one goes through
+            command = [sys.executable, "-c", REFRESH, store_uri, str(wanted), str(chosen.randrange(1, 20))]
+            if wanted < 100:
+                killed = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+                )
+                assert killed.stdin is not None
+                assert killed.stdout is not None
+                assert killed.stdout.readline() == b"reached\n"
+                killed.send_signal(signal.SIGKILL)
+                killed.wait()
+                killed.stdin.close()
+                killed.stdout.close()
+            else:
+                for target in (store, calm):
+                    refresh(target, big_listing(wanted), big_table(wanted), "mem", 5, lambda shard_id: 0)
+        disturbed, undisturbed = opened(store), opened(calm)
+        assert disturbed.change == undisturbed.change
+        assert live_of(disturbed) == live_of(undisturbed)
+        assert titles_of(disturbed) == titles_of(undisturbed)
+        store.delete(list(disturbed.unused_paths()))
+        calm.delete(list(undisturbed.unused_paths()))
+        assert contents_of(store) == contents_of(calm)
+
+
+@pytest.mark.slow
+def test_a_refresh_takes_less_memory_than_its_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.spill.BUFFERED_RECORDS", 500)
+    monkeypatch.setattr("storage.catalog_join.ORDINALS_A_PART", 256)
+    monkeypatch.setattr("storage.catalog_index.FILE_ROWS", 500)
+    monkeypatch.setattr("storage.catalog_index.PARTITIONS", 256)
+    monkeypatch.setattr("storage.catalog_join.PARTITIONS", 256)
+    store = Store.open(str(tmp_path))
+
+    def listing(size: int) -> Iterator[SourceItem]:
+        return (source_item(f"clips/{number:09d}", (size, "e")) for number in range(10_000))
+
+    def change_every_item(size: int) -> CatalogChange:
+        return refresh(store, listing(size), None, "mem", 128, lambda shard_id: 0)
+
+    def peak(work: Callable[[int], object], size: int) -> int:
+        tracemalloc.start()
+        work(size)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    run(store, [("first", (1, "e"))], None)  # what is imported on first use is not the catalog's
+    both = [peak(change_every_item, size) for size in (1, 2)]
+    assert min(both) < peak(lambda size: list(listing(size)), 1) / 2
