@@ -42,8 +42,11 @@ class Breaker:
 
     @property
     def settle_rows(self) -> int:
-        """How many further rows must arrive before a failure is taken for the video's own fault."""
-        return self._config.min_rows if self._enabled else 0
+        """How many further rows must arrive before a failure is taken for the video's own fault.
+
+        A whole window: had one kind kept failing at more than its share, the breaker would have tripped by then.
+        """
+        return self._config.window_rows if self._enabled else 0
 
     def record(self, kinds: Collection[str]) -> None:
         """Counts one row with the kinds of failure it has, none for a good one."""

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from actors.decode import Decoded
 from pipeline.spec import StageSpec
-from pipeline.worker import BusyClock, StageHolder, Started
+from pipeline.worker import BusyClock, StageHolder, Teller
 from records.errors import Failure
 from records.flow import FlowRow, flow_rows, with_media, with_outcomes, with_spent
 from records.items import Row
@@ -21,15 +21,18 @@ class DecodeWorker:
         spec: The decode stage.
         modalities: Stage name to the stream it takes, for every stage of the run: a line whose decode is pending is
             decoded for all of them, so that its facts do not depend on which of them run in this phase.
-        started: Told of each item before it runs; None but while rows run one by one.
+        teller: Told if the stage cannot start.
+        one_by_one: Whether the teller hears of each item before it runs.
     """
 
-    def __init__(self, spec: StageSpec, *, modalities: dict[str, str], started: Started | None = None) -> None:
+    def __init__(
+        self, spec: StageSpec, *, modalities: dict[str, str], teller: Teller | None = None, one_by_one: bool = False
+    ) -> None:
         self._spec = spec
         self._modalities = modalities
-        self._started = started
+        self._started = teller.started if teller is not None and one_by_one else None
         self._clock = BusyClock()
-        self._holder = StageHolder(spec.build, spec.name)
+        self._holder = StageHolder(spec.build, spec.name, teller)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The block with facts, frames and sound added."""

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -133,11 +133,9 @@ class Phase:
         self.committer.flush_journal()
         self._memory_bytes = 0
         self._last_flush = time.monotonic()
-        self._tell_gate()
 
-    def _tell_gate(self) -> None:
-        settled = self.committer.rows - len(self.committer.in_memory) - self._rows_before_pass
-        self.graph.gate.rows_back.remote(settled)
+    def _settled_rows(self) -> int:
+        return self.committer.rows - len(self.committer.in_memory) - self._rows_before_pass
 
     def _stop_reading(self) -> None:
         self._stopping_since = self._stopping_since or time.monotonic()
@@ -159,8 +157,8 @@ class Phase:
         with self.lock:
             if now - self._last_flush >= interval and self.flag.error is None:
                 self._flush()
-            else:
-                self._tell_gate()
+            settled = self._settled_rows()
+        self._check_starts(ray.get(self.graph.gate.rows_back.remote(settled), timeout=60))
         lost = self.still_ours()
         if lost is not None and self.flag.set(lost):
             self._stop_reading()
@@ -171,6 +169,15 @@ class Phase:
             if drained_seconds > self.config.drain_seconds:
                 self.flag.end_drain()
         self.on_tick()
+
+    def _check_starts(self, errors: Mapping[str, Sequence[str]]) -> None:
+        """Ends the run when a stage's workers fail to start again and again, with what they said."""
+        for stage, reasons in errors.items():
+            if len(reasons) >= self.graph.config.start_tries and not self.flag.is_set:
+                error = FatalError(f"{stage} cannot start, tried {len(reasons)} times: {reasons[-1]}")
+                self.flag.set(str(error), error=error)
+                self._stop_reading()
+                self.flag.end_drain()
 
     def _isolate(self, tasks: Sequence[ShardTask]) -> None:
         """Runs lost rows again, one a block. A row lost twice over in one stage is what kills that stage's workers."""

@@ -5,7 +5,9 @@ shard wait while too many rows are out.
 """
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +43,7 @@ class Gate:
         self._last_progress = time.monotonic()
         self._stopped = False
         self._changed = asyncio.Condition()
+        self._start_errors: dict[str, list[str]] = {}
         self._running: dict[tuple[str, str, int], str] = {}
 
     async def admit(self, shard_id: str, rows: int) -> bool:
@@ -66,13 +69,18 @@ class Gate:
         out = self._rows_issued - self._rows_back
         return out <= 0 or out + rows <= self._config.max_rows_out
 
-    async def rows_back(self, total: int) -> None:
-        """The driver says how many issued rows it has journalled, committed or counted as failed."""
+    async def rows_back(self, total: int) -> dict[str, list[str]]:
+        """The driver says how many issued rows it has journalled, committed or counted as failed.
+
+        Returns:
+            Stage to the reasons why its workers could not start, one a try.
+        """
         async with self._changed:
             if total > self._rows_back:
                 self._rows_back = total
                 self._last_progress = time.monotonic()
                 self._changed.notify_all()
+        return self._start_errors
 
     async def stop(self) -> None:
         """Lets no further shard in."""
@@ -91,6 +99,10 @@ class Gate:
         """The shards that were let in."""
         return list(self._issued)
 
+    async def cannot_start(self, stage: str, reason: str) -> None:
+        """A worker could not build its stage."""
+        self._start_errors.setdefault(stage, []).append(reason)
+
     async def started(self, shard_id: str, video_id: str, version: int, stage: str) -> None:
         """A stage begins with one item; asked of workers only while rows run one by one, to know which one kills."""
         self._running[shard_id, video_id, version] = stage
@@ -100,6 +112,15 @@ class Gate:
         return dict(self._running)
 
 
-def start_gate(config: GateConfig) -> Any:  # noqa: ANN401 - Ray's actor handles have no static type
-    """The gate as an actor that takes no CPU slot and outwaits any number of waiting shards."""
-    return ray.remote(Gate).options(num_cpus=0, max_concurrency=1000).remote(config)
+GateHandle = Any
+"""The gate's actor handle; Ray's own type for it knows none of the methods that async actors gain."""
+
+
+@contextlib.contextmanager
+def open_gate(config: GateConfig) -> Iterator[GateHandle]:
+    """The gate as an actor that takes no CPU slot, for as long as the context is open."""
+    gate: GateHandle = ray.remote(Gate).options(num_cpus=0, max_concurrency=1000).remote(config)
+    try:
+        yield gate
+    finally:
+        ray.kill(gate)

@@ -4,6 +4,7 @@ Only stages that some shard needs are in it. Shards that need no media take a wa
 never queue behind the GPU pools.
 """
 
+import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,11 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from pipeline.decode_worker import DecodeWorker
+from pipeline.gate import GateHandle
 from pipeline.plan import ShardTask
 from pipeline.reader import ShardReader
 from pipeline.spec import Specs, StageSpec, in_order
-from pipeline.worker import StageWorker, Started
+from pipeline.worker import StageWorker
 from records.flow import FlowRow
 
 READERS = 2
@@ -39,24 +41,27 @@ class GraphConfig:
     """How often a block whose worker died is tried again before its rows run one by one."""
     start_timeout_seconds: float = 3600.0
     """How long the run may go without any progress, the wait for GPUs and the loading of models included."""
-    init_deaths: int = 3
-    """How many workers of one stage may die in a row while starting."""
+    start_tries: int = 2
+    """How often workers of one stage may fail to start before the run ends with their error."""
 
     def __post_init__(self) -> None:
         if self.block_rows < 1 or self.text_block_rows < 1 or self.start_timeout_seconds <= 0:
             raise ValueError("graph: block_rows, text_block_rows and start_timeout_seconds must be positive")
-        if self.task_retries < 0 or self.init_deaths < 0:
-            raise ValueError("graph: task_retries and init_deaths must not be negative")
+        if self.task_retries < 0 or self.start_tries < 1:
+            raise ValueError("graph: task_retries must not be negative and start_tries at least 1")
 
 
 @dataclass(frozen=True, slots=True)
 class _TellGate:
-    """Tells the gate which item a stage is about to run, and waits until it knows."""
+    """Tells the gate and waits until it knows: the next thing the worker does may be to die."""
 
-    gate: Any
+    gate: GateHandle
 
-    def __call__(self, line: FlowRow, stage: str) -> None:
+    def started(self, line: FlowRow, stage: str) -> None:
         ray.get(self.gate.started.remote(line.shard_id, line.item.video_id, line.item.version, stage))
+
+    def cannot_start(self, stage: str, reason: str) -> None:
+        ray.get(self.gate.cannot_start.remote(stage, reason))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +74,7 @@ class Graph:
     """Stage to stream, for every stage of the run."""
     output_uri: str
     catalog_revision: int
-    gate: Any
+    gate: GateHandle
     config: GraphConfig
 
     def build(self, tasks: Sequence[ShardTask], *, one_by_one: bool = False) -> Dataset:
@@ -117,7 +122,7 @@ class Graph:
 
     def _read(self, tasks: Sequence[ShardTask], block_rows: int) -> Dataset:
         reader = self.reader()
-        shards = ray.data.from_items([{"item": task} for task in tasks], override_num_blocks=len(tasks))
+        shards = ray.data.from_items([{"task": pickle.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
         lines = shards.map_batches(
             lambda batch: reader(batch),
             batch_size=None,
@@ -128,7 +133,6 @@ class Graph:
         return lines.repartition(target_num_rows_per_block=block_rows)
 
     def _stage(self, dataset: Dataset, spec: StageSpec, tasks: Sequence[ShardTask], one_by_one: bool) -> Dataset:
-        started: Started | None = _TellGate(self.gate) if one_by_one else None
         worker: type[StageWorker] | type[DecodeWorker]
         arguments: dict[str, Any]
         if spec.name == "decode":
@@ -139,7 +143,7 @@ class Graph:
         return dataset.map_batches(
             worker,
             fn_constructor_args=(spec,),
-            fn_constructor_kwargs={**arguments, "started": started},
+            fn_constructor_kwargs={**arguments, "teller": _TellGate(self.gate), "one_by_one": one_by_one},
             batch_size=spec.pool.batch_rows if spec.pool.num_gpus else None,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(
@@ -172,7 +176,7 @@ def configure_ray_data(config: GraphConfig) -> None:
     """Sets Ray Data up for rows that may fail: a lost block is counted by the driver, not fatal."""
     context = DataContext.get_current()
     context.max_errored_blocks = -1
-    context.max_consecutive_actor_init_deaths = config.init_deaths
+    context.max_consecutive_actor_init_deaths = -1  # the gate counts them, and knows their errors
     context.execution_no_progress_timeout_s = config.start_timeout_seconds
     context.enable_rich_progress_bars = False
     context.enable_progress_bars = False

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import ray
 from pipeline.graph import GraphConfig, configure_ray_data
 from pipeline.phases import Capacity
 from records.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 MIN_LOCAL_CPUS = 4
 
@@ -52,10 +55,21 @@ def ray_session(local: LocalRayConfig, graph: GraphConfig) -> Iterator[None]:
             if in_cluster():
                 _join_cluster()
             else:
-                folder = tempfile.TemporaryDirectory(prefix="reelscribe-ray-", ignore_cleanup_errors=True)
-                _start_here(local, stack.enter_context(folder))
+                _start_here(local, stack.enter_context(_session_folder()))
         configure_ray_data(graph)
         yield
+
+
+@contextlib.contextmanager
+def _session_folder() -> Iterator[str]:
+    """Ray's folder, with the logs of every worker; kept where the run fails."""
+    folder = tempfile.mkdtemp(prefix="reelscribe-ray-")
+    try:
+        yield folder
+    except Exception:
+        logger.error("the workers' logs are kept in %s/session_latest/logs", folder)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _join_cluster() -> None:

@@ -1,12 +1,14 @@
 """The task that turns a shard's id into the lines that enter the graph."""
 
 import functools
+import pickle
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import ray
 
+from pipeline.gate import GateHandle
 from pipeline.plan import NONE, ShardTask
 from pipeline.select import select_rows
 from pipeline.spec import Specs
@@ -34,12 +36,13 @@ class ShardReader:
     output_uri: str
     specs: Specs
     catalog_revision: int
-    gate: Any
+    gate: GateHandle
     """Handle of the gate's actor."""
 
     def __call__(self, batch: dict[str, Any]) -> pa.Table:
         """The lines of the one shard that the batch names: none once the run is to stop."""
-        (task,) = batch["item"]
+        (pickled,) = batch["task"]
+        task: ShardTask = pickle.loads(pickled)
         lines = self.lines(task)
         if not ray.get(self.gate.admit.remote(task.shard_id, len(lines))):
             return flow_table([])

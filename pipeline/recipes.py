@@ -15,7 +15,12 @@ from pipeline.graph import GraphConfig
 from records.errors import UserError
 
 _GIB = 2**30
-_CPU_ENGINE = {"enforce_eager": True, "max_num_seqs": 8}
+_MIB = 2**20
+
+
+def _cpu_engine(kv_cache_mib: int) -> dict[str, object]:
+    """vLLM's arguments on a CPU. The cache has a size: left to itself each engine asks for most of the memory."""
+    return {"enforce_eager": True, "max_num_seqs": 8, "kv_cache_memory_bytes": kv_cache_mib * _MIB}
 
 
 def tiny() -> RunConfig:
@@ -25,7 +30,7 @@ def tiny() -> RunConfig:
         decode=DecodeConfig(max_frames=8, pool=PoolConfig(num_cpus=0.5)),
         caption=CaptionConfig(
             engine=EngineConfig(
-                model="tiny:qwen2_5_vl", dtype="float32", max_model_len=2048, engine_args=dict(_CPU_ENGINE)
+                model="tiny:qwen2_5_vl", dtype="float32", max_model_len=2048, engine_args=_cpu_engine(64)
             ),
             sampling=SamplingConfig(max_tokens=24),
             pool=PoolConfig(num_cpus=0.5, calls=2),
@@ -35,7 +40,7 @@ def tiny() -> RunConfig:
         ),
         describe_audio=DescribeAudioConfig(
             engine=EngineConfig(
-                model="tiny:qwen2_audio", dtype="float32", max_model_len=2048, engine_args=dict(_CPU_ENGINE)
+                model="tiny:qwen2_audio", dtype="float32", max_model_len=2048, engine_args=_cpu_engine(64)
             ),
             sampling=SamplingConfig(max_tokens=16),
             pool=PoolConfig(num_cpus=0.5, calls=2),
@@ -53,7 +58,7 @@ def small() -> RunConfig:
         decode=DecodeConfig(max_frames=16, max_frame_pixels=256 * 28 * 28, pool=PoolConfig(num_cpus=1)),
         caption=CaptionConfig(
             engine=EngineConfig(
-                model="Qwen/Qwen2.5-VL-3B-Instruct", dtype="bfloat16", max_model_len=8192, engine_args=dict(_CPU_ENGINE)
+                model="Qwen/Qwen2.5-VL-3B-Instruct", dtype="bfloat16", max_model_len=8192, engine_args=_cpu_engine(1024)
             ),
             sampling=SamplingConfig(max_tokens=192),
             pool=PoolConfig(num_cpus=0.5, calls=2, memory_bytes=0),
@@ -64,7 +69,7 @@ def small() -> RunConfig:
                 model="Qwen/Qwen2-Audio-7B-Instruct",
                 dtype="bfloat16",
                 max_model_len=4096,
-                engine_args=dict(_CPU_ENGINE),
+                engine_args=_cpu_engine(1024),
             ),
             sampling=SamplingConfig(max_tokens=128),
         ),

@@ -13,7 +13,7 @@ from pipeline.breaker import Breaker
 from pipeline.committer import Committer
 from pipeline.config import RunConfig
 from pipeline.execute import Phase
-from pipeline.gate import start_gate
+from pipeline.gate import GateHandle, open_gate
 from pipeline.graph import Graph
 from pipeline.phases import make_phases
 from pipeline.plan import Plan, ShardTask, make_plan
@@ -86,8 +86,7 @@ class Run:
         self._report.stages = stats.stages
         self._report.stopped = self.flag.reason
         self._report.items_from_journal = self._adopted
-        if plan.pending_shards:
-            self._write_report()
+        self._write_report()
         return self._report
 
     def _run_phases(self, catalog: Catalog, plan: Plan, selected: list[str], stats: RunStats) -> None:
@@ -106,7 +105,8 @@ class Run:
                     return
                 title = "+".join(stages) if len(phases) > 1 else "annotate"
                 phase_plan = plan if len(phases) == 1 else self._plan(catalog, stages, retry=number == 0)
-                self._run_phase(catalog, phase_plan, stages, stats, title)
+                with open_gate(self.config.gate) as gate:
+                    self._run_phase(catalog, phase_plan, stages, stats, title, gate)
 
     def _plan(self, catalog: Catalog, stages: Sequence[str], *, retry: bool = True) -> Plan:
         tables = StageTables(self.store)
@@ -121,14 +121,16 @@ class Run:
             shard_range=self.request.shard_range,
         )
 
-    def _run_phase(self, catalog: Catalog, plan: Plan, stages: Sequence[str], stats: RunStats, title: str) -> None:
+    def _run_phase(
+        self, catalog: Catalog, plan: Plan, stages: Sequence[str], stats: RunStats, title: str, gate: GateHandle
+    ) -> None:
         modalities = {name: spec.modality for name, spec in self.specs.items() if spec.modality and name in stages}
         graph = Graph(
             specs=self.specs,
             modalities={name: str(modality) for name, modality in modalities.items()},
             output_uri=self.request.output_uri,
             catalog_revision=catalog.revision,
-            gate=start_gate(self.config.gate),
+            gate=gate,
             config=self.config.graph,
         )
         breaker = Breaker(self.config.breaker, enabled=self.request.retry_kinds is None)

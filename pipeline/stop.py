@@ -46,6 +46,11 @@ class StopFlag:
         """Whether the run is to stop."""
         return self.reason is not None
 
+    @property
+    def drain_is_over(self) -> bool:
+        """Whether the main thread was told to leave; the signal that tells it is nobody's request."""
+        return self._drain_over
+
     def end_drain(self) -> None:
         """Makes the main thread leave its wait for further rows with `DrainOver`."""
         self._drain_over = True
@@ -70,7 +75,7 @@ def watch_signals(flag: StopFlag, on_signal: Callable[[int], None]) -> Iterator[
     def watch() -> None:
         while received := reader.recv(64):
             for number in received:
-                if number in SIGNALS:
+                if number in SIGNALS and not flag.drain_is_over:
                     on_signal(number)
 
     thread = threading.Thread(target=watch, name="signals", daemon=True)

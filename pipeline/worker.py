@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -21,18 +21,32 @@ logger = logging.getLogger(__name__)
 DEAD_ENGINE_EXIT = 70
 """Exit code of a worker whose engine died twice running: Ray starts another worker."""
 
-Started = Callable[[FlowRow, str], None]
-"""Called before an item enters a stage, while rows run one by one."""
+
+class Teller(Protocol):
+    """Where a worker says what the driver must know although the worker may die of it."""
+
+    def started(self, line: FlowRow, stage: str) -> None:
+        """An item enters a stage. Called while rows run one by one, to know which of them kills."""
+        ...
+
+    def cannot_start(self, stage: str, reason: str) -> None:
+        """The stage could not be built."""
+        ...
 
 
 class StageHolder:
     """A stage that is rebuilt when its engine dies: first here, then with the worker."""
 
-    def __init__(self, build: Callable[[], Any], name: str) -> None:
+    def __init__(self, build: Callable[[], Any], name: str, teller: Teller | None) -> None:
         self._build = build
         self._name = name
         self._lock = threading.Lock()
-        self._stage = build()
+        try:
+            self._stage = build()
+        except Exception as error:
+            if teller is not None:
+                teller.cannot_start(name, one_line(error))
+            raise
         self._builds = 1
 
     def call(self, run: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - whatever the stage returns
@@ -94,18 +108,25 @@ class StageWorker:
         spec: The stage; it is built here, inside the worker.
         drop_frames: Empty the frames afterwards: nobody downstream looks at them.
         drop_audio: Likewise the sound.
-        started: Told of each item before it runs; None but while rows run one by one.
+        teller: Told if the stage cannot start.
+        one_by_one: Whether the teller hears of each item before it runs.
     """
 
     def __init__(
-        self, spec: StageSpec, *, drop_frames: bool = False, drop_audio: bool = False, started: Started | None = None
+        self,
+        spec: StageSpec,
+        *,
+        drop_frames: bool = False,
+        drop_audio: bool = False,
+        teller: Teller | None = None,
+        one_by_one: bool = False,
     ) -> None:
         self._spec = spec
         self._drop_frames = drop_frames
         self._drop_audio = drop_audio
-        self._started = started
+        self._started = teller.started if teller is not None and one_by_one else None
         self._clock = BusyClock()
-        self._holder = StageHolder(spec.build, spec.name)
+        self._holder = StageHolder(spec.build, spec.name, teller)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The block with this stage's outcomes added."""
@@ -160,5 +181,10 @@ class StageWorker:
             if len(rows) > 1:
                 return [outcome for row in rows for outcome in self._outcomes([row])]
             logger.exception("stage=%s video_id=%s failed", self._spec.name, rows[0].item.video_id)
-            message = f"{type(error).__name__}: {error}".splitlines()[0]
-            return [Failure(stage=self._spec.name, kind=FailureKind.ENGINE_ERROR, message=message)]
+            return [Failure(stage=self._spec.name, kind=FailureKind.ENGINE_ERROR, message=one_line(error))]
+
+
+def one_line(error: BaseException) -> str:
+    """An error's type and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

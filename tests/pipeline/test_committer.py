@@ -192,7 +192,7 @@ def test_a_tripped_breaker_commits_nothing_false_and_keeps_the_good_rows() -> No
 def test_a_failed_row_waits_until_further_rows_show_that_it_is_alone() -> None:
     tables = MemoryTables()
     plan = plan_for(tables, 4)
-    breaker = Breaker(BreakerConfig(max_error_share=0.9, window_rows=20, min_rows=6))
+    breaker = Breaker(BreakerConfig(max_error_share=0.9, window_rows=6, min_rows=6))
     committer = committer_for(plan, tables, MemoryJournal(), breaker)
     committer.add(lines_of(plan, "00000000"))
     assert not tables.files

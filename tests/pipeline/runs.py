@@ -1,0 +1,79 @@
+"""Running the light graph, and reading back what it committed."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.breaker import BreakerConfig
+from pipeline.config import RunConfig
+from pipeline.execute import LoopConfig
+from pipeline.graph import GraphConfig
+from pipeline.recipes import tiny
+from pipeline.report import RunReport
+from pipeline.run import Run, RunRequest, new_run_id
+from pipeline.spec import Specs
+from records.arrow import to_dict
+from storage.catalog import Catalog
+from storage.leases import Lease
+from storage.stage_tables import StageTables
+from storage.stores import Store
+
+BASE = replace(
+    tiny(),
+    graph=GraphConfig(block_rows=4, text_block_rows=8, start_timeout_seconds=300.0),
+    loop=LoopConfig(journal_seconds=1.0, drain_seconds=5.0),
+    breaker=BreakerConfig(max_error_share=0.5, window_rows=100, min_rows=20),
+)
+
+
+def run_light(output: Path, specs: Specs, *, config: RunConfig = BASE, **request: Any) -> RunReport:  # noqa: ANN401 - RunRequest's fields
+    """One run on `output`, in this process."""
+    store = Store.open(str(output))
+    run_id = new_run_id()
+    with Lease.acquire(store, run_id) as lease:
+        run = Run(
+            request=RunRequest(output_uri=str(output), **request),
+            config=config,
+            specs=specs,
+            store=store,
+            lease=lease,
+            run_id=run_id,
+            console=Console(file=io.StringIO()),
+        )
+        return run.execute()
+
+
+def committed(output: Path, specs: Specs) -> dict[str, dict[str, dict[str, object]]]:
+    """Stage to video id to the outcome in the newest file, as plain values."""
+    store = Store.open(str(output))
+    tables = StageTables(store)
+    found: dict[str, dict[str, dict[str, object]]] = {}
+    for stage, spec in specs.items():
+        for shard_id, generation in tables.generations(stage, spec.fingerprint):
+            for row in tables.read(stage, spec.fingerprint, shard_id, generation):
+                lines = found.setdefault(stage, {})
+                assert row.video_id not in lines, f"{row.video_id} is twice in {stage}"
+                lines[row.video_id] = {"type": type(row.outcome).__name__, **_plain(to_dict(row.outcome))}
+    return found
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, object]:
+    return {
+        name: _plain(value) if isinstance(value, dict) else value.tolist() if hasattr(value, "tolist") else value
+        for name, value in values.items()
+    }
+
+
+def stage_files(output: Path) -> dict[str, bytes]:
+    """Every committed stage file and its bytes."""
+    return {str(path.relative_to(output)): path.read_bytes() for path in sorted((output / "stages").rglob("*.parquet"))}
+
+
+def items_in_catalog(output: Path) -> int:
+    catalog = Catalog.open(Store.open(str(output)))
+    assert catalog is not None
+    return catalog.item_count

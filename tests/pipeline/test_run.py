@@ -1,0 +1,209 @@
+"""Whole runs of the light graph on a real Ray: what is committed, what runs again, and what never does."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.run import RunRequest
+from records.errors import UserError
+from storage.catalog import Catalog
+from storage.journals import read_journals
+from storage.stores import Store
+from tests.pipeline.light_stages import light_catalog, light_specs
+from tests.pipeline.runs import committed, run_light, stage_files
+
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("light_ray")]
+
+IDS = [f"clip-{number:02d}" for number in range(30)]
+
+
+def reads(log: Path) -> list[str]:
+    return log.read_text().splitlines() if log.exists() else []
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, light_ray: None) -> tuple[Path, Path]:
+    """A finished output, with one item missing, and the log of its reads."""
+    output, log = tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("log") / "reads"
+    light_catalog(str(output), [*IDS, "missing"], shard_size=8, titles={one: f"title of {one}" for one in IDS})
+    report = run_light(output, light_specs(log))
+    assert (report.items_run, report.items_with_errors, report.shards_committed, report.stopped) == (31, 1, 4, None)
+    return output, log
+
+
+def test_every_item_has_one_line_in_every_stage_and_the_missing_one_an_error(undisturbed: tuple[Path, Path]) -> None:
+    output, log = undisturbed
+    tables = committed(output, light_specs(log))
+    assert set(tables) == {"decode", "caption", "transcribe", "embed"}
+    for stage, lines in tables.items():
+        assert set(lines) == {*IDS, "missing"}
+        errors = {one for one, line in lines.items() if line["type"] == "Failure"}
+        assert errors == (set() if stage == "embed" else {"missing"})
+    assert tables["caption"]["missing"]["kind"] == "not_found"
+    assert tables["caption"]["missing"]["stage"] == "decode"
+    assert str(tables["caption"]["clip-07"]["text"]).startswith("clip-07: a shade of")
+    assert sorted(reads(log)) == sorted([*IDS, "missing"])
+
+
+def test_a_second_run_does_nothing_and_leaves_no_journal(undisturbed: tuple[Path, Path]) -> None:
+    output, log = undisturbed
+    before, read = stage_files(output), len(reads(log))
+    report = run_light(output, light_specs(log))
+    assert (report.shards_pending, report.items_run) == (0, 0)
+    assert stage_files(output) == before
+    assert len(reads(log)) == read
+    assert list(read_journals(Store.open(str(output)))) == []
+
+
+def test_a_changed_encoder_reads_no_video(undisturbed: tuple[Path, Path]) -> None:
+    output, log = undisturbed
+    before, read = stage_files(output), len(reads(log))
+    other = light_specs(log, encoder="second")
+    report = run_light(output, other)
+    assert {stage: stats.rows for stage, stats in report.stages.items() if stats.rows} == {"embed": 31}
+    assert len(reads(log)) == read
+    after = stage_files(output)
+    assert {name: after[name] for name in before} == before
+    assert {name.split("/")[1] for name in after.keys() - before.keys()} == {"embed"}
+    first, second = (committed(output, specs)["embed"]["clip-00"]["video"] for specs in (light_specs(log), other))
+    assert first != second
+
+
+def test_a_changed_prompt_runs_caption_and_embed_only(undisturbed: tuple[Path, Path]) -> None:
+    output, log = undisturbed
+    before = stage_files(output)
+    other = light_specs(log, prompt="a hue")
+    report = run_light(output, other)
+    assert {stage: stats.rows for stage, stats in report.stages.items() if stats.rows} == {"caption": 31, "embed": 31}
+    after = stage_files(output)
+    assert {name: after[name] for name in before} == before
+    assert {name.split("/")[1] for name in after.keys() - before.keys()} == {"caption", "embed"}
+    assert "a hue" in str(committed(output, other)["caption"]["clip-00"]["text"])
+
+
+def test_a_changed_title_runs_embed_of_its_shard_and_reads_no_video(tmp_path: Path) -> None:
+    output, log = tmp_path / "out", tmp_path / "reads"
+    titles = {one: f"title of {one}" for one in IDS}
+    light_catalog(str(output), IDS, shard_size=8, titles=titles)
+    run_light(output, light_specs(log))
+    read = len(reads(log))
+    light_catalog(str(output), IDS, shard_size=8, titles={**titles, "clip-09": "another title"})
+    report = run_light(output, light_specs(log))
+    assert {stage: stats.rows for stage, stats in report.stages.items() if stats.rows} == {"embed": 8}
+    assert len(reads(log)) == read
+    lines = committed(output, light_specs(log))["embed"]
+    assert lines["clip-09"]["metadata"]["document"] == "another title"  # type: ignore[index]
+    assert lines["clip-08"]["metadata"]["document"] == "title of clip-08"  # type: ignore[index]
+
+
+def test_other_batches_and_pools_change_nothing(undisturbed: tuple[Path, Path]) -> None:
+    from dataclasses import replace
+
+    from tests.pipeline.runs import BASE
+
+    output, log = undisturbed
+    config = replace(BASE, graph=replace(BASE.graph, block_rows=2), shard_size=99)
+    assert run_light(output, light_specs(log), config=config).shards_pending == 0
+
+
+def test_a_row_that_kills_its_worker_costs_itself_alone(tmp_path: Path) -> None:
+    output, log = tmp_path / "out", tmp_path / "reads"
+    ids = [*IDS[:9], "kills-caption", *IDS[9:12]]
+    light_catalog(str(output), ids, shard_size=5)
+    report = run_light(output, light_specs(log))
+    assert report.stopped is None
+    tables = committed(output, light_specs(log))
+    assert {stage: len(lines) for stage, lines in tables.items()} == dict.fromkeys(tables, 13)
+    failed = {(stage, one) for stage, lines in tables.items() for one in lines if lines[one]["type"] == "Failure"}
+    assert failed == {("caption", "kills-caption")}
+    assert tables["caption"]["kills-caption"]["kind"] == "worker_crashed"
+    assert tables["transcribe"]["kills-caption"]["language"] == "en"
+
+
+def test_expired_credentials_stop_the_run_and_nothing_false_is_committed(tmp_path: Path) -> None:
+    output, log = tmp_path / "out", tmp_path / "reads"
+    ids = [f"clip-{number:03d}" for number in range(200)]
+    light_catalog(str(output), ids, shard_size=5)
+    report = run_light(output, light_specs(log, forbidden_after=80))
+    assert report.stopped is not None
+    assert "forbidden" in report.stopped
+    tables = committed(output, light_specs(log))
+    assert all(line["type"] != "Failure" for lines in tables.values() for line in lines.values())
+    assert 0 < len(tables["decode"]) < 200
+    before = stage_files(output)
+    report = run_light(output, light_specs(log))
+    assert report.stopped is None
+    tables = committed(output, light_specs(log))
+    assert {stage: len(lines) for stage, lines in tables.items()} == dict.fromkeys(tables, 200)
+    assert all(line["type"] != "Failure" for lines in tables.values() for line in lines.values())
+    after = stage_files(output)
+    assert {name: after[name] for name in before} == before
+
+
+def test_retry_failed_runs_those_rows_alone(tmp_path: Path) -> None:
+    output, log = tmp_path / "out", tmp_path / "reads"
+    light_catalog(str(output), ["a", "b", "missing-1", "c", "missing-2", "d"], shard_size=3)
+    run_light(output, light_specs(log))
+    log.unlink()
+    assert run_light(output, light_specs(log), retry_kinds=frozenset({"timeout"})).shards_pending == 0
+    report = run_light(output, light_specs(log), retry_kinds=frozenset())
+    assert sorted(reads(log)) == ["missing-1", "missing-2"]
+    assert report.stages["decode"].failed == 2
+    tables = committed(output, light_specs(log))
+    assert tables["decode"]["missing-1"]["attempts"] == 2
+    assert tables["caption"]["a"]["type"] == "Caption"
+    assert run_light(output, light_specs(log)).shards_pending == 0
+
+
+def test_some_stages_now_and_the_others_later_give_the_same_tables(
+    tmp_path: Path, undisturbed: tuple[Path, Path]
+) -> None:
+    output, log = tmp_path / "out", tmp_path / "reads"
+    light_catalog(str(output), [*IDS, "missing"], shard_size=8, titles={one: f"title of {one}" for one in IDS})
+    first = run_light(output, light_specs(log), stages=("transcribe",))
+    assert set(committed(output, light_specs(log))) == {"decode", "transcribe"}
+    assert first.stages["transcribe"].rows == 31
+    run_light(output, light_specs(log), stages=("embed",))
+    assert "embed" not in committed(output, light_specs(log))
+    run_light(output, light_specs(log))
+    whole = committed(undisturbed[0], light_specs(log))
+    assert committed(output, light_specs(log)) == whole
+
+
+def test_a_limit_runs_whole_shards_until_it_is_reached(tmp_path: Path) -> None:
+    output, log = tmp_path / "out", tmp_path / "reads"
+    light_catalog(str(output), IDS, shard_size=8)
+    assert run_light(output, light_specs(log), limit=10).items_run == 16
+    assert run_light(output, light_specs(log)).items_run == 14
+
+
+def test_a_cluster_too_small_for_one_stage_is_told_in_one_line(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    output, log = tmp_path / "out", tmp_path / "reads"
+    light_catalog(str(output), IDS[:3], shard_size=8)
+    specs = dict(light_specs(log))
+    specs["caption"] = replace(specs["caption"], pool=replace(specs["caption"].pool, num_gpus=8.0))
+    with pytest.raises(UserError, match=r"caption needs .* 8 GPUs"):
+        run_light(output, specs)
+
+
+def test_a_cluster_too_small_for_all_stages_runs_phases_to_the_same_tables(
+    tmp_path: Path, undisturbed: tuple[Path, Path]
+) -> None:
+    from dataclasses import replace
+
+    output, log = tmp_path / "out", tmp_path / "reads"
+    light_catalog(str(output), [*IDS, "missing"], shard_size=8, titles={one: f"title of {one}" for one in IDS})
+    specs = {name: replace(spec, pool=replace(spec.pool, num_cpus=1.6)) for name, spec in light_specs(log).items()}
+    report = run_light(output, specs)
+    assert report.phases == [["decode", "caption"], ["decode", "transcribe"], ["embed"]]
+    assert committed(output, specs) == committed(undisturbed[0], light_specs(log))
+
+
+def test_an_unknown_stage_is_told_with_the_known_ones(undisturbed: tuple[Path, Path]) -> None:
+    output, log = undisturbed
+    assert RunRequest(output_uri=str(output)).stages is None
+    with pytest.raises(UserError, match="no stage 'captions' here; the stages are decode, caption"):
+        run_light(output, light_specs(log), stages=("captions",))
+    assert Catalog.open(Store.open(str(output))) is not None
