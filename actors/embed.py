@@ -7,8 +7,6 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from sentence_transformers import SentenceTransformer
 
 from actors.documents import READABLE, Document, Documents, DocumentTemplates, make_documents
 from actors.isolate import failure_from, isolate
@@ -94,6 +92,10 @@ class SentenceEncoder:
 
     def __init__(self, config: EmbedConfig) -> None:
         """Loads the weights."""
+        # Imported where used: both take seconds, and a config is read in processes that run no model.
+        import torch
+        from sentence_transformers import SentenceTransformer
+
         self._config = config
         self._model: Any = SentenceTransformer(
             config.model,

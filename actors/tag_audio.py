@@ -11,8 +11,6 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from transformers import ASTFeatureExtractor, ASTForAudioClassification
 
 from actors.isolate import failure_from, isolate
 from actors.sound import audio_note
@@ -89,6 +87,10 @@ class AstTagger:
 
     def __init__(self, config: TagAudioConfig) -> None:
         """Loads the weights."""
+        # Imported where used: both take seconds, and a config is read in processes that run no model.
+        import torch
+        from transformers import ASTFeatureExtractor, ASTForAudioClassification
+
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._device = device if config.device == "auto" else config.device
         self._dtype = getattr(torch, config.dtype)
@@ -99,14 +101,16 @@ class AstTagger:
         self.labels = tuple(str(labels[index]) for index in range(len(labels)))
         self.window_samples = _FRAME_SAMPLES + _HOP_SAMPLES * (int(self._extractor.max_length) - 1)
 
-    @torch.inference_mode()
     def __call__(self, windows: Sequence[Floats]) -> Floats:
         """(B, L) scores."""
+        import torch
+
         # The extractor cannot take less than one frame.
         padded = [np.pad(window, (0, max(0, _FRAME_SAMPLES - len(window)))) for window in windows]
         inputs = self._extractor(padded, sampling_rate=AUDIO_RATE_HZ, return_tensors="pt")["input_values"]
-        logits = self._model(input_values=inputs.to(self._device, self._dtype)).logits
-        scores: Floats = torch.sigmoid(logits.float()).cpu().numpy()
+        with torch.inference_mode():
+            logits = self._model(input_values=inputs.to(self._device, self._dtype)).logits
+            scores: Floats = torch.sigmoid(logits.float()).cpu().numpy()
         return scores
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from jobs.cli import add_config_arguments, config_of, console_and_logging, parser, positive, run_command
 from jobs.listing import list_into_catalog
 from pipeline.assemble import build_specs
-from pipeline.retry import parse_kinds
 from pipeline.report import RunReport
+from pipeline.retry import parse_kinds
 from pipeline.run import Run, RunRequest, new_run_id
 from pipeline.spec import select_specs
 from storage.leases import Lease
@@ -62,6 +62,7 @@ def main(argv: Sequence[str]) -> int:
             metadata=options.metadata,
             shard_size=config.shard_size,
             refresh_known=options.refresh,
+            first_items=options.limit,
         )
         request = RunRequest(
             output_uri=options.output,

@@ -24,10 +24,14 @@ def list_into_catalog(
     metadata: str | None,
     shard_size: int,
     refresh_known: bool,
+    first_items: int | None = None,
 ) -> CatalogChange | None:
     """Lists the source where there is no catalog yet, where asked to, or where there is metadata to take in.
 
     The caller holds the output's lease.
+
+    Args:
+        first_items: With a new catalog, how many items its first shard gets: those of a first try.
 
     Returns:
         What changed; None where nothing was listed.
@@ -49,7 +53,7 @@ def list_into_catalog(
         catalog.metadata_generations() if catalog is not None else (),
         catalog.shard_count if catalog is not None else 0,
     )
-    change = refresh(store, listing, titles, where, shard_size, generations)
+    change = refresh(store, listing, titles, where, shard_size, generations, first_items)
     logger.info("%s", describe(change))
     return change
 

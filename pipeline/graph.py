@@ -4,7 +4,9 @@ Only stages that some shard needs are in it. Shards that need no media take a wa
 never queue behind the GPU pools.
 """
 
+import logging
 import pickle
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -180,4 +182,9 @@ def configure_ray_data(config: GraphConfig) -> None:
     context.execution_no_progress_timeout_s = config.start_timeout_seconds
     context.enable_rich_progress_bars = False
     context.enable_progress_bars = False
+    context.print_on_execution_start = False
     context.execution_options.preserve_order = False
+    # Its own account of a run is in the session's logs; what matters of it, the driver says in its own words.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=r"`ray_remote_args` is deprecated")  # restarts have no other way in yet
+    warnings.filterwarnings("ignore", message=r"The maximum number of concurrent tasks")

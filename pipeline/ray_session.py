@@ -82,6 +82,7 @@ def _join_cluster() -> None:
 def _start_here(local: LocalRayConfig, folder: str) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nobody else can reach a cluster that lives in this process
     os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side writes over the progress display
     ray.init(
         address="local",
         num_cpus=local.num_cpus or max(os.cpu_count() or 1, MIN_LOCAL_CPUS),

@@ -46,7 +46,7 @@ def tiny() -> RunConfig:
             pool=PoolConfig(num_cpus=0.5, calls=2),
         ),
         tag_audio=TagAudioConfig(model="tiny:ast", pool=pool),
-        embed=EmbedConfig(model="tiny:bert", pool=PoolConfig(num_cpus=0.5, batch_rows=64)),
+        embed=EmbedConfig(model="tiny:bert", dtype="float32", pool=PoolConfig(num_cpus=0.5, batch_rows=64)),
         graph=GraphConfig(block_rows=4),
     )
 

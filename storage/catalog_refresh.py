@@ -62,8 +62,9 @@ class CatalogChange:
 class _Writer:
     """Turns a finished join into the files of the next revision."""
 
-    def __init__(self, base: Catalog | None, join: Join, shard_size: int) -> None:
+    def __init__(self, base: Catalog | None, join: Join, shard_size: int, first_shard_items: int | None) -> None:
         self._base = base
+        self._first_shard_items = min(first_shard_items or shard_size, shard_size)
         self._join = join
         self._shard_size = shard_size
         self.revision = 1 if base is None else base.revision + 1
@@ -83,11 +84,14 @@ class _Writer:
         waiting: list[Fresh] = []
         for part in self._join.fresh.partitions():
             waiting.extend(sorted(self._join.fresh.read(part), key=lambda fresh: fresh.ordinal))
-            while len(waiting) >= self._shard_size:
-                yield from self._shard(waiting[: self._shard_size])
-                del waiting[: self._shard_size]
+            while len(waiting) >= (size := self._next_size()):
+                yield from self._shard(waiting[:size])
+                del waiting[:size]
         if waiting:
             yield from self._shard(waiting)
+
+    def _next_size(self) -> int:
+        return self._first_shard_items if self.shard_count == 0 else self._shard_size
 
     def _shard(self, rows: list[Fresh]) -> Iterator[tuple[str, bytes]]:
         number = self.shard_count
@@ -154,6 +158,7 @@ def refresh(
     source: str,
     shard_size: int,
     next_metadata_generation: Callable[[str], int],
+    first_shard_items: int | None = None,
 ) -> CatalogChange:
     """Commits a listing as the catalog's next revision, unless it changes nothing. The caller holds the lease.
 
@@ -164,6 +169,7 @@ def refresh(
         shard_size: Most items in each new shard.
         next_metadata_generation: For the id of a shard whose metadata is edited, a generation above that of every table
             made from it.
+        first_shard_items: Items of the catalog's very first shard, so that a first try of a few items is a whole shard.
 
     Raises:
         UserError: The catalog lists another source, or `shard_size` is below 1.
@@ -181,7 +187,7 @@ def refresh(
         counts = join.counts
         if base is not None and not (counts.new or counts.changed or counts.deleted or counts.metadata_changed):
             return _change(base.revision, join)
-        writer = _Writer(base, join, shard_size)
+        writer = _Writer(base, join, shard_size, first_shard_items)
         store.create_many(writer.new_shards())
         store.create_many(writer.removed_files())
         store.create_many(writer.metadata_files(next_metadata_generation))

@@ -1,6 +1,7 @@
 """A catalog after any history of listings equals what a dictionary says, whatever fits in memory."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -181,3 +182,13 @@ def test_unused_paths_are_what_the_newest_revision_does_not_need(store: Store) -
 
 def test_no_catalog_yet(store: Store) -> None:
     assert Catalog.open(store) is None
+
+
+def test_a_first_try_of_a_few_items_is_a_whole_shard(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    listing = [SourceItem(video_id=f"{number:03d}", uri=f"/{number}", size_bytes=1, etag="e") for number in range(25)]
+    refresh(store, listing, None, "s", 10, lambda shard_id: 0, 3)
+    catalog = Catalog.open(store)
+    assert catalog is not None
+    sizes = [len(catalog.read_shard(shard_id)) for shard_id in catalog.shard_ids()]
+    assert sizes == [3, 10, 10, 2]
