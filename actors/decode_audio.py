@@ -1,7 +1,7 @@
 """The sound of a track: mono, 16 kHz, int16, sample for sample what faster-whisper's own `decode_audio` makes.
 
-Time zero is the first sample of the sound, not of the pictures: streams that start apart stay unaligned, as in
-faster-whisper. No stage compares the two clocks.
+Time zero is the first sample of the sound, not of the pictures: streams that start apart stay unaligned and gaps in the
+time stamps are not filled, as in faster-whisper. No stage compares the two clocks.
 """
 
 from collections.abc import Iterator
@@ -66,8 +66,6 @@ def _resampled(frames: Iterator[Any]) -> Iterator[npt.NDArray[np.int16]]:
                 yield from _samples(resampler.resample(None))
             resampler = av.AudioResampler(format="s16", layout="mono", rate=AUDIO_RATE_HZ)
             kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        # Gaps in the time stamps are not filled, as in faster-whisper.
-        frame.pts = None
         yield from _samples(resampler.resample(frame))
     if resampler is not None:
         yield from _samples(resampler.resample(None))

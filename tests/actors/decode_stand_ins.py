@@ -49,7 +49,8 @@ def _allocate() -> None:
     hoard = []
     while True:
         hoard.append(np.ones(16 << 20, np.uint8))
-        time.sleep(0.001)
+        # Slow enough for the watch over resident memory to come before the hard limit.
+        time.sleep(0.005)
 
 
 def _allocate_at_once() -> None:

@@ -9,6 +9,7 @@ import pytest
 from actors.decode_clip import Decoded, DecodeRequest, decode_clip
 from actors.decode_config import DecodeConfig
 from actors.frame_size import FrameSizeRule
+from actors.sampling import sample_indices
 from records.errors import FailureKind
 from tests.actors.reference_decode import difference, reference
 from tests.clips import clip_bytes, draw
@@ -86,6 +87,9 @@ def test_pictures_times_sizes_and_rotation_equal_an_independent_decode(
     assert (facts.width, facts.height) == expected.display_size
     assert facts.rotation_degrees == -expected.turned % 360
     assert frames.source_frames == len(expected.frames)
+    assert frames.source_fps == pytest.approx(len(expected.frames) / expected.duration_seconds, rel=0.01)
+    bounds = {"fps": 2.0, "max_frames": 64, **sampling}
+    assert list(frames.indices) == sample_indices(frames.source_frames, frames.source_fps, **bounds)  # type: ignore[arg-type]
     assert frames.duration_seconds == pytest.approx(expected.duration_seconds, abs=1e-6)
     assert frames.times_seconds == pytest.approx([expected.times_seconds[i] for i in frames.indices], abs=1e-9)
     assert facts.frame_times_seconds == frames.times_seconds
