@@ -14,6 +14,7 @@ import av.error
 import av.filter
 import numpy as np
 import numpy.typing as npt
+from av.video.frame import PictureType
 
 from actors.decode_media import VideoTrack, reason
 from records.errors import BadItemError, FailureKind
@@ -102,25 +103,21 @@ def _frames_at(track: VideoTrack, wanted: Sequence[int], skip_unreferenced: bool
     if not decoder.has_stamps:
         yield from _frames_by_order(track, decoder, frozenset(wanted))
         return
-    missing, back = deque(wanted), 0
+    missing = deque(wanted)
     while missing:
         target = missing[0]
-        key = decoder.key_place(target, back)
-        if back or key > decoder.place + _WORTH_JUMPING:
-            decoder.jump(key)
+        decoder.approach(target)
         frame = decoder.next_frame()
         while frame is not None and frame.pts < target:
             frame = decoder.next_frame()
         if frame is None or frame.pts > target:
-            if decoder.started_at > 0:
-                # An entry point that yields nothing yet (intra refresh), or only later frames: enter further back.
-                back += 1
+            if decoder.jumped:
+                decoder.restart()
                 continue
             if frame is None:
                 return
             decoder.pending.appendleft(frame)
         missing.popleft()
-        back = 0
         yield frame
 
 
@@ -148,28 +145,47 @@ class _Decoder:
         keys = sorted((p.pts, place) for place, p in enumerate(track.packets) if p.is_keyframe and p.pts is not None)
         self._key_stamps = [stamp for stamp, _ in keys]
         self._key_places = [place for _, place in keys]
-        self.place = 0
-        """Of the packet that is fed next."""
-        self.started_at = 0
+        self._place = 0
+        self._entry: int | None = None
+        """Stamp of the key frame that was jumped to, until it has come out."""
+        self._may_jump = True
+        self.jumped = False
+        """Whether frames before this place were left out, so that a missing frame proves nothing."""
         self.pending: deque[Any] = deque()
         self._context.flush_buffers()
 
-    def key_place(self, stamp: int, back: int) -> int:
-        """Place of the last key frame shown at or before the stamp, or of the `back`-th before that; 0 before all."""
-        number = bisect_right(self._key_stamps, stamp) - 1 - back
-        return self._key_places[number] if number >= 0 else 0
+    def approach(self, stamp: int) -> None:
+        """Jumps to the last key frame shown at or before the stamp, where that saves enough."""
+        number = bisect_right(self._key_stamps, stamp) - 1
+        if self._may_jump and number >= 0 and self._key_places[number] > self._place + _WORTH_JUMPING:
+            self._go_to(self._key_places[number])
+            self._entry, self.jumped = self._key_stamps[number], True
 
-    def jump(self, place: int) -> None:
-        """Goes on from another packet: a key frame, or the first."""
-        self._context.flush_buffers()
-        self.pending.clear()
-        self.place = self.started_at = place
+    def restart(self) -> None:
+        """Goes back to the first packet, for good: this stream's entry points are none."""
+        self._go_to(0)
+        self._entry, self.jumped, self._may_jump = None, False, False
 
     def next_frame(self) -> Any:  # noqa: ANN401  # a PyAV frame, or None at the end
         """The next frame in order of presentation."""
-        while not self.pending and self.place <= len(self._packets):
-            packet = self._packets[self.place] if self.place < len(self._packets) else None
-            self.place += 1
+        frame = self._decode_next()
+        if frame is not None and self._entry is not None and frame.pts >= self._entry:
+            # Intra refresh marks key frames that are none: what is decoded from there looks right and is not.
+            if frame.pts > self._entry or frame.pict_type != PictureType.I:
+                self.restart()
+                return self._decode_next()
+            self._entry = None
+        return frame
+
+    def _go_to(self, place: int) -> None:
+        self._context.flush_buffers()
+        self.pending.clear()
+        self._place = place
+
+    def _decode_next(self) -> Any:  # noqa: ANN401
+        while not self.pending and self._place <= len(self._packets):
+            packet = self._packets[self._place] if self._place < len(self._packets) else None
+            self._place += 1
             if self._kept is not None and packet is not None:
                 self._context.skip_frame = "DEFAULT" if packet.pts in self._kept else "NONREF"
             self.pending.extend(self._context.decode(packet))

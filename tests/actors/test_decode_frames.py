@@ -8,6 +8,8 @@ import pytest
 
 from actors.decode_clip import Decoded, DecodeRequest, decode_clip
 from actors.decode_config import DecodeConfig
+from actors.decode_frames import decode_frames
+from actors.decode_media import VideoTrack, open_media
 from actors.frame_size import FrameSizeRule
 from actors.sampling import sample_indices
 from records.errors import FailureKind
@@ -101,6 +103,19 @@ def test_pictures_times_sizes_and_rotation_equal_an_independent_decode(
     others = expected.pictures(list(range(len(expected.frames))), width, height)
     for picture, index in zip(frames.pixels, frames.indices, strict=True):
         assert int(np.argmin([difference(picture, other) for other in others])) == index
+
+
+@pytest.mark.parametrize("name", ["h264 intra refresh", "h264 open GOP", "hevc open GOP", "mpeg4 with B-frames", "vp9"])
+def test_any_frame_is_exact_when_it_is_asked_for_alone(clips: dict[str, bytes], name: str) -> None:
+    """So that every place in a group of pictures is jumped to."""
+    data = clip(clips, name)
+    every = reference(data).pictures(list(range(120)), 112, 84)
+    with open_media(memoryview(data), max_pixels=1 << 30, max_duration_seconds=100) as media:
+        assert isinstance(media.video, VideoTrack)
+        for index in range(0, 120, 3):
+            pictures, found = decode_frames(media.video, [index], width=112, height=84)
+            assert found == (index,)
+            np.testing.assert_array_equal(pictures[0], every[index])
 
 
 def test_the_pictures_are_those_that_were_drawn_and_upright() -> None:
