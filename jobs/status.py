@@ -75,7 +75,8 @@ def _draw(catalog: Catalog, found: Sequence[FingerprintStatus]) -> None:
     title = f"{catalog.source}: {catalog.item_count} items in {catalog.shard_count} shards, revision {catalog.revision}"
     table = Table(title=title, title_justify="left")
     for name in ("stage", "fingerprint", "shards", "rows", "errors", "by kind", "model", "last run"):
-        table.add_column(name, justify="right" if name in ("shards", "rows", "errors") else "left")
+        right = name in ("shards", "rows", "errors")
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for status in found:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(status.errors.items()))
         table.add_row(
@@ -88,7 +89,8 @@ def _draw(catalog: Catalog, found: Sequence[FingerprintStatus]) -> None:
             status.model,
             status.run_id,
         )
-    Console().print(table)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 200, crop=False)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from records.flow import FlowRow
 READERS = 2
 """Shards being read at a time; each waits at the gate with its rows in hand."""
 READER_CPUS = 0.25
+RESERVED_CPUS = READERS * READER_CPUS + 1.0
+"""CPU slots beside the pools: waiting readers hold theirs, and Ray Data's repartition takes a whole one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

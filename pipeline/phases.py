@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.graph import READER_CPUS, READERS
+from pipeline.graph import RESERVED_CPUS
 from pipeline.spec import Specs
 from records.errors import UserError
 
@@ -53,10 +53,10 @@ def make_phases(specs: Specs, selected: Sequence[str], capacity: Capacity) -> li
 
 
 def _total(specs: Specs, stages: Iterable[str]) -> Capacity:
-    """What the smallest pools of these stages and the readers take."""
+    """What the smallest pools of these stages take, and what runs beside them."""
     pools = [specs[stage].pool for stage in stages]
     return Capacity(
-        cpus=READERS * READER_CPUS + sum(pool.min_actors * pool.num_cpus for pool in pools),
+        cpus=RESERVED_CPUS + sum(pool.min_actors * pool.num_cpus for pool in pools),
         gpus=sum(pool.min_actors * pool.num_gpus for pool in pools),
         memory_bytes=sum(pool.min_actors * pool.memory_bytes for pool in pools),
     )

@@ -16,7 +16,7 @@ from records.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-MIN_LOCAL_CPUS = 4
+MIN_LOCAL_CPUS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class LocalRayConfig:
     """
 
     num_cpus: int | None = None
-    """CPU slots; None for as many as there are cores, but at least 4: slots only order work, they are no cores."""
+    """CPU slots; None for as many as there are cores, but at least 6: slots only order work, they are no cores."""
     object_store_bytes: int = 2 * 2**30
     """Shared memory for frames and sound on their way."""
 

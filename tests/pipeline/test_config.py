@@ -1,0 +1,80 @@
+"""Overrides replace what they name and nothing else, and a slip is told with the nearest name."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import apply_overrides, parse_settings, read_overrides
+from pipeline.recipes import recipe, tiny
+from records.errors import UserError
+
+
+def test_no_override_changes_nothing() -> None:
+    assert apply_overrides(tiny(), {}) == tiny()
+
+
+def test_a_nested_field_is_replaced_and_its_neighbours_are_kept() -> None:
+    config = apply_overrides(tiny(), parse_settings(["caption.sampling.max_tokens=7", "decode.fps=1"]))
+    assert config.caption.sampling.max_tokens == 7
+    assert config.decode.fps == 1.0
+    assert config.caption.engine == tiny().caption.engine
+    assert config.transcribe == tiny().transcribe
+
+
+def test_engine_arguments_are_added_to_those_of_the_recipe() -> None:
+    arguments = apply_overrides(
+        tiny(), parse_settings(["caption.engine.engine_args.seed=3"])
+    ).caption.engine.engine_args
+    assert arguments == {**tiny().caption.engine.engine_args, "seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("caption.promt=x", "no setting 'caption.promt'; did you mean 'caption.prompt'"),
+        ("decod.fps=1", "no setting 'decod'; did you mean 'decode'"),
+        ("xyz=1", "no setting 'xyz'; the config has"),
+        ("decode.fps=abc", "decode.fps: .*valid number.* not 'abc'"),
+        ("decode.fps=-1", "fps must be positive"),
+        ("decode=3", "decode: expected fields with values"),
+        ("decode.fps", "expected key=value"),
+        ("stages=[decode, captions]", "'captions' is none of"),
+        ("embed.dtype=int8", "embed.dtype: .*'float16' or 'float32'"),
+        ("local_ray.num_cpus=0", "num_cpus must be at least 1"),
+    ],
+)
+def test_a_slip_is_told_in_one_line(setting: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        apply_overrides(tiny(), parse_settings([setting]))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_yaml_file_overrides_and_its_faults_are_told(tmp_path: Path) -> None:
+    good = tmp_path / "good.yaml"
+    good.write_text("decode:\n  fps: 1\nshard_size: 9\n")
+    config = apply_overrides(tiny(), read_overrides(str(good)))
+    assert (config.decode.fps, config.shard_size) == (1.0, 9)
+    empty = tmp_path / "empty.yaml"
+    empty.write_text("")
+    assert read_overrides(str(empty)) == {}
+    for text, message in [("- a\n", "expected fields"), ("a: [", "is not YAML")]:
+        bad = tmp_path / "bad.yaml"
+        bad.write_text(text)
+        with pytest.raises(UserError, match=message):
+            read_overrides(str(bad))
+    with pytest.raises(UserError, match="No such file"):
+        read_overrides(str(tmp_path / "none.yaml"))
+
+
+def test_an_unknown_recipe_is_told_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match="no recipe 'tinny'; choose one of tiny, small, paper, modern"):
+        recipe("tinny")
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_any_text_of_a_setting_is_parsed_or_refused_and_never_breaks(key: str, value: str) -> None:
+    with contextlib.suppress(UserError):
+        apply_overrides(tiny(), parse_settings([f"{key}={value}"]))

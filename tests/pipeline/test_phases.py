@@ -1,0 +1,69 @@
+"""Phases never ask for more than the cluster has, run every stage once, and keep the order of the graph."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.stage import PoolConfig
+from pipeline.graph import RESERVED_CPUS
+from pipeline.phases import Capacity, make_phases
+from pipeline.spec import Specs
+from records.errors import UserError
+from tests.pipeline.light import SPECS, nothing
+
+
+def with_pools(**pools: PoolConfig) -> Specs:
+    return {name: replace(spec, pool=pools.get(name, PoolConfig()), build=nothing) for name, spec in SPECS.items()}
+
+
+BIG = Capacity(cpus=64, gpus=8, memory_bytes=2**40)
+
+
+def test_a_big_cluster_runs_everything_at_once() -> None:
+    assert make_phases(with_pools(), list(SPECS), BIG) == [["decode", "caption", "embed"]]
+
+
+def test_one_gpu_for_two_whole_gpu_stages_makes_two_phases() -> None:
+    specs = with_pools(caption=PoolConfig(num_gpus=1), embed=PoolConfig(num_gpus=1))
+    assert make_phases(specs, list(SPECS), replace(BIG, gpus=1)) == [["decode", "caption"], ["embed"]]
+
+
+def test_a_stage_that_fits_nowhere_is_named_with_what_it_needs() -> None:
+    specs = with_pools(caption=PoolConfig(num_gpus=4))
+    with pytest.raises(UserError, match=r"caption needs .* 4 GPUs .*; the cluster has .* 2 GPUs"):
+        make_phases(specs, list(SPECS), replace(BIG, gpus=2))
+
+
+@given(
+    cpus=st.floats(RESERVED_CPUS, 8),
+    gpus=st.integers(0, 3),
+    sizes=st.lists(st.tuples(st.floats(0, 3), st.floats(0, 2), st.integers(1, 2)), min_size=3, max_size=3),
+)
+def test_any_cluster_gets_phases_that_fit_it_or_a_refusal(
+    cpus: float, gpus: int, sizes: list[tuple[float, float, int]]
+) -> None:
+    pools = {
+        name: PoolConfig(num_cpus=c, num_gpus=g, min_actors=n, max_actors=n)
+        for name, (c, g, n) in zip(SPECS, sizes, strict=True)
+    }
+    capacity = Capacity(cpus=cpus, gpus=gpus, memory_bytes=0)
+    try:
+        phases = make_phases(with_pools(**pools), list(SPECS), capacity)
+    except UserError:
+        pairs = [("decode", "caption"), ("embed",)]
+        needs = [
+            (
+                RESERVED_CPUS + sum(pools[one].num_cpus * pools[one].min_actors for one in pair),
+                sum(pools[one].num_gpus * pools[one].min_actors for one in pair),
+            )
+            for pair in pairs
+        ]
+        assert any(c > cpus or g > gpus for c, g in needs)
+        return
+    assert [stage for phase in phases for stage in phase if stage != "decode"] == ["caption", "embed"]
+    for phase in phases:
+        assert RESERVED_CPUS + sum(pools[one].num_cpus * pools[one].min_actors for one in phase) <= cpus
+        assert sum(pools[one].num_gpus * pools[one].min_actors for one in phase) <= gpus
+        assert "decode" in phase or "caption" not in phase
