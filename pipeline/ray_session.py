@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import psutil
 import ray
 
 from pipeline.graph import GraphConfig, configure_ray_data
@@ -83,6 +84,19 @@ def _start_here(local: LocalRayConfig, folder: str) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nobody else can reach a cluster that lives in this process
     os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side writes over the progress display
+    this_process = psutil.Process()
+    before = set(this_process.children())
+    for _ in range(START_TRIES - 1):
+        try:
+            return _init(local, folder)
+        except Exception as error:  # noqa: BLE001 - Ray raises nothing narrower once its 30 s are over
+            logger.warning("Ray did not start, trying again: %s", error)
+            for child in set(this_process.children()) - before:
+                child.kill()
+    _init(local, folder)
+
+
+def _init(local: LocalRayConfig, folder: str) -> None:
     ray.init(
         address="local",
         num_cpus=local.num_cpus or max(os.cpu_count() or 1, MIN_LOCAL_CPUS),

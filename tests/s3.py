@@ -31,6 +31,8 @@ Gate = Callable[[WSGIEnvironment], tuple[int, str] | None]
 class S3Server:
     """The server. Requests are answered one at a time, so that conditional writes are atomic as S3's are."""
 
+    _names = itertools.count()  # of the class: moto's buckets are the process's, whichever server made them
+
     def __init__(self) -> None:
         self.requests: list[tuple[str, str]] = []
         """(method, path) of every request so far."""
@@ -42,7 +44,6 @@ class S3Server:
         """Bodies stop half-way until this is set."""
         self._app = DomainDispatcherApplication(create_backend_app)
         self._lock = threading.Lock()
-        self._names = itertools.count()
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)

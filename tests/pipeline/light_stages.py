@@ -17,12 +17,11 @@ from actors.decode import Decoded
 from actors.stage import PoolConfig
 from pipeline.spec import Specs, StageSpec
 from records.errors import Failure, FailureKind
-from records.items import Row
+from records.items import Metadata, Row
 from records.media import Audio, Frames
-from records.outcomes import Caption, Embedding, MediaFacts, Transcript, View
+from records.outcomes import Caption, Embedding, MediaFacts, Note, Transcript, View
 from storage.catalog import Catalog
 from storage.catalog_refresh import refresh
-from storage.metadata import Metadata
 from storage.sources import SourceItem
 from storage.stores import Store
 
@@ -105,8 +104,10 @@ class LightTranscribe:
         time.sleep(self.seconds)
         outcomes: list[Transcript | Failure] = []
         for row in rows:
-            assert row.audio is not None
-            outcomes.append(Transcript(text=f"loudness {row.audio.samples.mean():.0f}", language="en"))
+            if row.audio is None:
+                outcomes.append(Transcript(text="", note=Note.NO_AUDIO))
+            else:
+                outcomes.append(Transcript(text=f"loudness {row.audio.samples.mean():.0f}", language="en"))
         return outcomes
 
     def close(self) -> None:

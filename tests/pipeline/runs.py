@@ -47,7 +47,7 @@ def run_light(output: Path, specs: Specs, *, config: RunConfig = BASE, **request
         return run.execute()
 
 
-def committed(output: Path, specs: Specs) -> dict[str, dict[str, dict[str, object]]]:
+def committed(output: Path | str, specs: Specs) -> dict[str, dict[str, dict[str, object]]]:
     """Stage to video id to the outcome in the newest file, as plain values."""
     store = Store.open(str(output))
     tables = StageTables(store)
@@ -66,6 +66,22 @@ def _plain(values: Mapping[str, Any]) -> dict[str, object]:
         name: _plain(value) if isinstance(value, dict) else value.tolist() if hasattr(value, "tolist") else value
         for name, value in values.items()
     }
+
+
+def same_tables(tables: object, expected: object, place: str = "tables") -> None:
+    """Ids, errors, texts and counts are equal; vectors, times and scores within 1e-5."""
+    if isinstance(expected, dict) and isinstance(tables, dict):
+        assert tables.keys() == expected.keys(), place
+        for name, value in expected.items():
+            same_tables(tables[name], value, f"{place}.{name}")
+    elif isinstance(expected, list | tuple) and isinstance(tables, list | tuple):
+        assert len(tables) == len(expected), place
+        for index, (one, other) in enumerate(zip(tables, expected, strict=True)):
+            same_tables(one, other, f"{place}[{index}]")
+    elif isinstance(expected, float) and isinstance(tables, float):
+        assert abs(tables - expected) <= 1e-5, f"{place}: {tables} and {expected}"
+    else:
+        assert tables == expected, place
 
 
 def stage_files(output: Path) -> dict[str, bytes]:

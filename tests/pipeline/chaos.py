@@ -1,0 +1,163 @@
+"""Drivers killed one after the other on one output, and what must hold after each kill."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tests.pipeline.drivers import (
+    Driver,
+    Environment,
+    journal_files,
+    journalled_ids,
+    lease_record,
+    light_job,
+    run_light_job,
+)
+from tests.pipeline.light_stages import light_catalog, light_specs
+from tests.pipeline.runs import committed, items_in_catalog, same_tables, stage_files
+from tests.pipeline.wrapped_stages import noted_lines
+
+logger = logging.getLogger(__name__)
+
+SECONDS_A_ROW = 0.08
+STAGES = 4
+MEDIA_STAGES = ("decode", "caption", "transcribe")
+
+Moment = Literal["start", "running", "journalling", "committing", "end"]
+
+
+def catalog_ids(items: int) -> list[str]:
+    """Ids of a catalog, two of which are not there to be read: one in its first shard and one in its last."""
+    return ["missing-first", *(f"clip-{number:03d}" for number in range(items - 2)), "missing-last"]
+
+
+def undisturbed_output(folder: Path, items: int, shard_size: int, environment: Environment) -> Path:
+    """An output that one run made in peace."""
+    output = folder / "out"
+    light_catalog(str(output), catalog_ids(items), shard_size=shard_size)
+    report = run_light_job(output, folder / "notes", environment)
+    assert (report["items_run"], report["items_with_errors"]) == (items, 2)
+    return output
+
+
+@dataclass
+class Series:
+    """One output, and the runs that are killed on it.
+
+    Args:
+        folder: Where the output and the notes of its runs are made.
+        items: Number of items, in shards of `shard_size`.
+        environment: Names the Ray that the runs share.
+        seed: Of the moments.
+    """
+
+    folder: Path
+    items: int
+    shard_size: int
+    environment: Environment
+    seed: int
+    runs: int = 0
+    journalled: int = 0
+    """Items that a killed run had journalled and the next took over, summed over the kills."""
+    reads: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.output = self.folder / "out"
+        self._random = random.Random(self.seed)
+        light_catalog(str(self.output), catalog_ids(self.items), shard_size=self.shard_size)
+
+    def kill_at(self, moment: Moment) -> None:
+        """Starts a run, kills its driver at such a moment and checks what it left."""
+        before = stage_files(self.output)
+        driver, notes = self._start()
+        delay_seconds = self._random.uniform(0.0, {"start": 4.0, "running": 1.0}.get(moment, 0.01))
+        reached = driver.reaches(self._condition(moment, notes))
+        assert reached, f"the run ended before it could be killed: {driver.said()[-2000:]}"
+        time.sleep(delay_seconds)  # only scatters the kills: nothing waits for it
+        driver.kill()
+        after = stage_files(self.output)
+        logger.info(
+            "kill %d at %s: %d stage files, %d rows in journals",
+            self.runs, moment, len(after), len(journalled_ids(self.output)),
+        )  # fmt: skip
+        assert {name: after[name] for name in before} == before
+
+    def finish(self, disturb: Callable[[Driver, Path], None] = lambda driver, notes: None) -> None:
+        """A last run, to its end."""
+        before = stage_files(self.output)
+        driver, notes = self._start()
+        disturb(driver, notes)
+        assert driver.wait() == 0, driver.said()[-2000:]
+        after = stage_files(self.output)
+        assert {name: after[name] for name in before} == before
+        self._note_reads(notes)
+
+    def check(self, undisturbed: Path) -> None:
+        """Holds the tables against those of an undisturbed run and counts what was done twice."""
+        specs = light_specs(Path())
+        tables, expected = committed(self.output, specs), committed(undisturbed, specs)
+        same_tables(tables, expected)
+        for stage, lines in tables.items():
+            failed = {one for one, line in lines.items() if line["type"] == "Failure"}
+            assert len(lines) == items_in_catalog(self.output) == self.items
+            assert failed == (set() if stage == "embed" else {"missing-first", "missing-last"})
+        assert set(self.reads) == set(catalog_ids(self.items))
+        again = len(self.reads) / self.items - 1
+        logger.info("seed %d: %d runs, %.0f %% of the reads done again, %d rows taken from journals",
+                    self.seed, self.runs, 100 * again, self.journalled)  # fmt: skip
+
+    def _start(self) -> tuple[Driver, Path]:
+        """Starts the next run, once what the last one read has been held against what it should have read."""
+        if self.runs:
+            self._note_reads(self._notes())
+        self._settled = self._done_for_good()
+        self.runs += 1
+        driver = light_job(self.output, self._notes(), self.environment, seconds=SECONDS_A_ROW)
+        return driver, self._notes()
+
+    def _notes(self) -> Path:
+        return self.folder / f"run-{self.runs}"
+
+    def _done_for_good(self) -> tuple[set[str], set[str]]:
+        """Items that no later run may read: those in journals, and those whose media stages are all committed."""
+        tables = committed(self.output, light_specs(Path()))
+        stages = [set(tables.get(stage, {})) for stage in MEDIA_STAGES]
+        return journalled_ids(self.output), set.intersection(*stages)
+
+    def _note_reads(self, notes: Path) -> None:
+        reads = [line.strip() for line in noted_lines(notes / "reads")]
+        journalled, stored = self._settled
+        assert not journalled & set(reads), "what a journal holds ran again"
+        assert not stored & set(reads), "what is committed ran again"
+        self.journalled += len(journalled - stored)
+        self.reads += reads
+
+    def _condition(self, moment: Moment, notes: Path) -> Callable[[], bool]:
+        run_before = lease_record(self.output).get("run_id")
+        journals_before, files_before = set(journal_files(self.output)), len(stage_files(self.output))
+        rows, files = self._random.randint(1, 3 * self.shard_size), self._random.randint(1, STAGES - 1)
+        all_files = STAGES * -(-self.items // self.shard_size)
+        conditions: dict[Moment, Callable[[], bool]] = {
+            "start": lambda: lease_record(self.output).get("run_id") != run_before,
+            "running": lambda: len(noted_lines(notes / "reads")) >= rows,
+            "journalling": lambda: bool(set(journal_files(self.output)) - journals_before),
+            "committing": lambda: self._count_stage_files() >= files_before + files,
+            "end": lambda: self._count_stage_files() > all_files - STAGES,
+        }
+        return conditions[moment]
+
+    def _count_stage_files(self) -> int:
+        return sum(1 for _ in (self.output / "stages").glob("*/*/*.parquet"))
+
+
+def moments(seed: int, each: int) -> Sequence[Moment]:
+    """So many of every moment, shuffled; the end comes last."""
+    early: list[Moment] = ["start", "running", "journalling", "committing"]
+    shuffled = early * each
+    random.Random(seed).shuffle(shuffled)
+    late: list[Moment] = ["end"] * each
+    return [*shuffled, *late]

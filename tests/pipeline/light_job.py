@@ -1,0 +1,77 @@
+"""`python -m tests.pipeline.light_job`: the light graph as a process of its own, to be signalled and killed.
+
+It does what `jobs.annotate` does, on the Ray that `RAY_ADDRESS` names.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from actors.decode_config import DecodeConfig
+from jobs.annotate import BREAKER_EXIT, summary
+from jobs.cli import console_and_logging, run_command
+from jobs.listing import list_into_catalog
+from pipeline.breaker import BreakerConfig
+from pipeline.builders import build_decode
+from pipeline.execute import LoopConfig
+from pipeline.run import Run, RunRequest, new_run_id
+from storage.fetch import FetchConfig
+from storage.leases import Lease
+from storage.stores import Store
+from tests.pipeline.light_stages import light_specs
+from tests.pipeline.runs import BASE
+from tests.pipeline.wrapped_stages import noted
+
+
+def options_of(argv: Sequence[str]) -> argparse.Namespace:
+    arguments = argparse.ArgumentParser(allow_abbrev=False)
+    arguments.add_argument("--output", required=True)
+    arguments.add_argument("--notes", type=Path, required=True, help="folder for `reads` and what else workers note")
+    arguments.add_argument("--source", help="real clips, fetched and decoded in earnest; else the catalog is there")
+    arguments.add_argument("--shard-size", type=int, default=8)
+    arguments.add_argument("--seconds", type=float, default=0.0, help="that each row takes in decode")
+    arguments.add_argument("--journal-seconds", type=float, default=0.5)
+    arguments.add_argument("--drain-seconds", type=float, default=5.0)
+    return arguments.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    options = options_of(argv)
+    console = console_and_logging(verbose=False)
+    specs = dict(light_specs(options.notes / "reads", seconds=options.seconds))
+    if options.source is not None:
+        build = partial(build_decode, DecodeConfig(max_frames=4), FetchConfig())
+        specs["decode"] = replace(specs["decode"], build=build)
+    config = replace(
+        BASE,
+        loop=LoopConfig(journal_seconds=options.journal_seconds, drain_seconds=options.drain_seconds),
+        breaker=BreakerConfig(max_error_share=0.5, window_rows=8, min_rows=8),
+    )
+    store = Store.open(options.output)
+    run_id = new_run_id()
+    with Lease.acquire(store, run_id) as lease:
+        if options.source is not None:
+            list_into_catalog(
+                store, source=options.source, metadata=None, shard_size=options.shard_size, refresh_known=False
+            )
+        run = Run(
+            request=RunRequest(output_uri=options.output),
+            config=config,
+            specs=noted(specs, options.notes),
+            store=store,
+            lease=lease,
+            run_id=run_id,
+            console=console,
+        )
+        report = run.execute()
+    sys.stdout.write(summary(report, store) + "\n")
+    if run.flag.signal_number is not None:
+        return 128 + run.flag.signal_number
+    return BREAKER_EXIT if report.stopped else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, sys.argv[1:]))

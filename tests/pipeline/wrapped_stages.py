@@ -1,0 +1,104 @@
+"""Stages that leave notes of what they do, or fail as a test wants; wrapped around the builders of any graph.
+
+Notes are files in a folder, since the stages run in other processes.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.spec import Specs, StageSpec
+from records.errors import FatalError
+from records.items import Row
+
+
+@dataclass
+class Noted:
+    """A stage that writes down each row it has done."""
+
+    stage: Any
+    done: Path
+
+    def __call__(self, rows: Sequence[Row], *wants: Sequence[bool]) -> Any:  # noqa: ANN401 - what the stage returns
+        outcomes = self.stage(rows, *wants)
+        with self.done.open("a") as file:
+            file.writelines(f"{row.item.video_id}\n" for row in rows)
+        return outcomes
+
+    def close(self) -> None:
+        self.stage.close()
+
+
+def noted(specs: Specs, folder: Path) -> dict[str, StageSpec]:
+    """The graph, with the process of each worker and each row done noted in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return {name: replace(spec, build=partial(_build_noted, folder, name, spec.build)) for name, spec in specs.items()}
+
+
+def _build_noted(folder: Path, name: str, build: Callable[[], Any]) -> Noted:
+    stage = build()
+    with (folder / f"{name}.pids").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    return Noted(stage, folder / f"{name}.done")
+
+
+def noted_lines(path: Path) -> list[str]:
+    """The whole lines of a note; none where it is not written yet."""
+    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")] if path.exists() else []
+
+
+def worker_pids(folder: Path, stage: str) -> list[int]:
+    """The processes that built a stage, in order; one that rebuilt it is there again."""
+    return [int(line) for line in noted_lines(folder / f"{stage}.pids")]
+
+
+@dataclass
+class DyingEngine:
+    """A stage whose engine is dead on its first calls, counted over all its workers."""
+
+    stage: Any
+    deaths: Path
+    times: int
+
+    def __call__(self, rows: Sequence[Row]) -> Any:  # noqa: ANN401 - what the stage returns
+        if len(noted_lines(self.deaths)) < self.times:
+            with self.deaths.open("a") as file:
+                file.write(f"{os.getpid()}\n")
+            raise FatalError("the engine is gone")
+        return self.stage(rows)
+
+    def close(self) -> None:
+        self.stage.close()
+
+
+def build_dying(build: Callable[[], Any], deaths: Path, times: int) -> DyingEngine:
+    """For a spec's `build`."""
+    return DyingEngine(build(), deaths, times)
+
+
+@dataclass
+class Choking:
+    """A stage that raises over any batch with an item of a certain name in it."""
+
+    stage: Any
+
+    def __call__(self, rows: Sequence[Row], *wants: Sequence[bool]) -> Any:  # noqa: ANN401 - what the stage returns
+        if any(row.item.video_id.startswith("chokes") for row in rows):
+            raise RuntimeError("shapes do not fit\nand a second line")
+        return self.stage(rows, *wants)
+
+    def close(self) -> None:
+        self.stage.close()
+
+
+def build_choking(build: Callable[[], Any]) -> Choking:
+    """For a spec's `build`."""
+    return Choking(build())
+
+
+def cannot_build() -> Any:  # noqa: ANN401 - for a spec's `build`
+    """For a spec's `build`: no worker of this stage ever starts."""
+    raise RuntimeError("the weights do not fit this model\nand a second line")
