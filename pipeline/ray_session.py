@@ -17,6 +17,9 @@ from records.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+START_TRIES = 3
+"""Ray gives its own processes 30 s to start; on a busy machine they take longer."""
+
 MIN_LOCAL_CPUS = 6
 
 
