@@ -16,6 +16,9 @@ from storage.catalog import Catalog
 from storage.stage_tables import StageTables
 from storage.stores import Store
 
+PLAIN_WIDTH = 160
+"""Columns where the output goes to a file or a pipe."""
+
 EXAMPLES = """\
   python -m jobs.status --output s3://features/clips
   python -m jobs.status --output s3://features/clips --json
@@ -76,7 +79,7 @@ def _draw(catalog: Catalog, found: Sequence[FingerprintStatus]) -> None:
     table = Table(title=title, title_justify="left")
     for name in ("stage", "fingerprint", "shards", "rows", "errors", "by kind", "model", "last run"):
         right = name in ("shards", "rows", "errors")
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+        table.add_column(name, justify="right" if right else "left", no_wrap=name in ("stage", "fingerprint"))
     for status in found:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(status.errors.items()))
         table.add_row(
@@ -89,8 +92,7 @@ def _draw(catalog: Catalog, found: Sequence[FingerprintStatus]) -> None:
             status.model,
             status.run_id,
         )
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 200, crop=False)
+    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
 
 
 if __name__ == "__main__":
