@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from actors.decode import Decoded
 from pipeline.spec import StageSpec
-from pipeline.worker import BusyClock, StageHolder, Teller
+from pipeline.worker import BusyClock, StageHolder, Teller, one_outcome_each
 from records.errors import Failure
 from records.flow import FlowRow, flow_rows, with_media, with_outcomes, with_spent
 from records.items import Row
@@ -80,5 +80,9 @@ class DecodeWorker:
                 self._started(line, self._spec.name)
         rows = [Row(item=line.item) for line in lines]
         video, audio = ["video" in want for want in wants], ["audio" in want for want in wants]
-        decoded: list[Decoded | Failure] = self._holder.call(lambda stage: stage(rows, video, audio))
-        return decoded
+
+        def call(indices: Sequence[int]) -> list[Decoded | Failure]:
+            part = [[values[index] for index in indices] for values in (rows, video, audio)]
+            return list(self._holder.call(lambda stage: stage(*part)))
+
+        return one_outcome_each(self._spec.name, [line.item.video_id for line in lines], call)

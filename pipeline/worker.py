@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -17,6 +17,8 @@ from records.items import Row
 from records.outcomes import Outcome
 
 logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 DEAD_ENGINE_EXIT = 70
 """Exit code of a worker whose engine died twice running: Ray starts another worker."""
@@ -174,14 +176,34 @@ class StageWorker:
         )
 
     def _outcomes(self, rows: Sequence[Row]) -> list[Outcome | Failure]:
-        """One outcome a row; where a whole call fails, row by row, so that one bad row does not take the others."""
+        def call(indices: Sequence[int]) -> list[Outcome | Failure]:
+            part = [rows[index] for index in indices]
+            return list(self._holder.call(lambda stage: stage(part)))
+
+        return one_outcome_each(self._spec.name, [row.item.video_id for row in rows], call)
+
+
+def one_outcome_each(
+    stage: str, video_ids: Sequence[str], call: Callable[[Sequence[int]], list[R]]
+) -> list[R | Failure]:
+    """One outcome a row; where a whole call fails, row by row, so that one bad row does not take the others.
+
+    Args:
+        stage: For the log and the failures.
+        video_ids: One a row.
+        call: Takes the indices of rows and gives their outcomes; may raise.
+    """
+
+    def run(indices: Sequence[int]) -> list[R | Failure]:
         try:
-            return list(self._holder.call(lambda stage: stage(rows)))
+            return list(call(indices))
         except Exception as error:
-            if len(rows) > 1:
-                return [outcome for row in rows for outcome in self._outcomes([row])]
-            logger.exception("stage=%s video_id=%s failed", self._spec.name, rows[0].item.video_id)
-            return [Failure(stage=self._spec.name, kind=FailureKind.ENGINE_ERROR, message=one_line(error))]
+            if len(indices) > 1:
+                return [outcome for index in indices for outcome in run([index])]
+            logger.exception("stage=%s video_id=%s failed", stage, video_ids[indices[0]])
+            return [Failure(stage=stage, kind=FailureKind.ENGINE_ERROR, message=one_line(error))]
+
+    return run(range(len(video_ids)))
 
 
 def one_line(error: BaseException) -> str:

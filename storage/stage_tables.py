@@ -4,6 +4,7 @@ The file's existence is the commit; that is why it can be created but never chan
 read. Of several generations the highest counts.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from records.errors import ReelscribeError
 from records.failures import count_kinds
 from records.schemas import StageRow, VectorDtype, stage_rows, stage_schema, stage_table
 from storage.stores import Store
@@ -98,20 +100,24 @@ class StageTables:
 
         Raises:
             FileNotFoundError: There is no such file.
+            ReelscribeError: It is damaged; names it.
         """
         path = _path(stage, fingerprint, shard_id, generation)
-        if columns is None:
-            return pq.read_table(pa.BufferReader(self._store.read_bytes(path)))
-        with self._store.open_input(path) as file:
-            return pq.ParquetFile(file).read(columns=list(columns))
+        with self._undamaged(path):
+            if columns is None:
+                return pq.read_table(pa.BufferReader(self._store.read_bytes(path)))
+            with self._store.open_input(path) as file:
+                return pq.ParquetFile(file).read(columns=list(columns))
 
     def footer(self, stage: str, fingerprint: str, shard_id: str, generation: int) -> Footer:
         """What a file says of itself, read without its rows.
 
         Raises:
             FileNotFoundError: There is no such file.
+            ReelscribeError: It is damaged; names it.
         """
-        with self._store.open_input(_path(stage, fingerprint, shard_id, generation)) as file:
+        path = _path(stage, fingerprint, shard_id, generation)
+        with self._undamaged(path), self._store.open_input(path) as file:
             parquet = pq.ParquetFile(file)
         values = {key.decode(): value.decode() for key, value in (parquet.schema_arrow.metadata or {}).items()}
         return Footer(rows=parquet.metadata.num_rows, failures=json.loads(values.pop(_FAILURES, "{}")), values=values)
@@ -119,6 +125,16 @@ class StageTables:
     def delete(self, stage: str, fingerprint: str, files: Sequence[tuple[str, int]]) -> None:
         """Removes files by shard and generation; those that are gone already are no error."""
         self._store.delete([_path(stage, fingerprint, shard_id, generation) for shard_id, generation in files])
+
+    @contextlib.contextmanager
+    def _undamaged(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except pa.ArrowInvalid as error:
+            reason = str(error).partition("\n")[0]
+            raise ReelscribeError(
+                f"{self._store.uri(path)} is damaged: delete it, and its items run again ({reason})"
+            ) from error
 
 
 def _folder(stage: str, fingerprint: str) -> str:

@@ -45,7 +45,7 @@ def ray_host() -> Iterator[dict[str, str]]:
 
 def main() -> None:
     """Holds Ray until standard input ends."""
-    with ray_session(LocalRayConfig(num_cpus=4, object_store_bytes=512 * 2**20), GraphConfig()):
+    with ray_session(LocalRayConfig(object_store_bytes=512 * 2**20), GraphConfig()):
         sys.stdout.write(f"{ray.get_runtime_context().gcs_address}\n")
         sys.stdout.flush()
         sys.stdin.read()

@@ -81,12 +81,13 @@ def build_dying(build: Callable[[], Any], deaths: Path, times: int) -> DyingEngi
 
 @dataclass
 class Choking:
-    """A stage that raises over any batch with an item of a certain name in it."""
+    """A stage that raises over any batch with a certain item in it."""
 
     stage: Any
+    video_id: str
 
     def __call__(self, rows: Sequence[Row], *wants: Sequence[bool]) -> Any:  # noqa: ANN401 - what the stage returns
-        if any(row.item.video_id.startswith("chokes") for row in rows):
+        if any(row.item.video_id == self.video_id for row in rows):
             raise RuntimeError("shapes do not fit\nand a second line")
         return self.stage(rows, *wants)
 
@@ -94,9 +95,9 @@ class Choking:
         self.stage.close()
 
 
-def build_choking(build: Callable[[], Any]) -> Choking:
+def build_choking(build: Callable[[], Any], video_id: str) -> Choking:
     """For a spec's `build`."""
-    return Choking(build())
+    return Choking(build(), video_id)
 
 
 def cannot_build() -> Any:  # noqa: ANN401 - for a spec's `build`

@@ -1,0 +1,174 @@
+"""What may go wrong inside a run: each fault costs what it must and no more, and is told in one line."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from actors.decode import DecodeStage
+from actors.decode_config import DecodeConfig
+from pipeline.spec import StageSpec
+from records.errors import BusyError, FatalError, ReelscribeError
+from records.items import CatalogItem
+from storage.leases import Lease
+from storage.stores import Store
+from tests.actors.decode_stand_ins import ACTIONS, decode_or_misbehave
+from tests.clips import make_clip
+from tests.pipeline.drivers import Driver
+from tests.pipeline.light_stages import light_catalog, light_specs
+from tests.pipeline.runs import committed, run_light, stage_files
+from tests.pipeline.wrapped_stages import (
+    build_choking,
+    build_dying,
+    cannot_build,
+    noted,
+    noted_lines,
+    worker_pids,
+)
+
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("light_ray")]
+
+IDS = [f"clip-{number:02d}" for number in range(12)]
+
+
+class NamedBytes:
+    """Fetches a real clip, or the bytes that make the stand-in decoder do what the item's id names."""
+
+    def __init__(self, clip: Path) -> None:
+        self._clip = clip
+
+    def __call__(self, item: CatalogItem) -> bytes:
+        name = item.video_id.encode()
+        return name if name in ACTIONS else self._clip.read_bytes()
+
+
+def build_misbehaving_decode(clip: Path) -> DecodeStage:
+    """The real stage with its real sandbox, and a decoder that crashes, hangs and hoards where it is told to."""
+    config = DecodeConfig(max_frames=4, timeout_seconds=10.0, memory_limit_bytes=300 * 2**20)
+    return DecodeStage(config, NamedBytes(clip), decode_or_misbehave)
+
+
+def failures(output: Path, specs: dict[str, StageSpec]) -> dict[tuple[str, str], str]:
+    """Stage and item to the kind of failure."""
+    return {
+        (stage, one): str(line["kind"])
+        for stage, lines in committed(output, specs).items()
+        for one, line in lines.items()
+        if line["type"] == "Failure"
+    }
+
+
+def test_clips_that_kill_hang_and_bloat_the_decoder_and_a_row_that_kills_its_captioner(tmp_path: Path) -> None:
+    output, clip = tmp_path / "out", tmp_path / "clip.mp4"
+    make_clip(clip, seconds=1.0)
+    broken = {"segfault": "crashed", "hang": "timeout", "allocate": "out_of_memory"}
+    ids = ["a", "segfault", "b", "hang", "c", "kills-caption", "allocate", "d"]
+    light_catalog(str(output), ids, shard_size=4)
+    specs = dict(light_specs(tmp_path / "reads"))
+    specs["decode"] = replace(specs["decode"], build=partial(build_misbehaving_decode, clip))
+    report = run_light(output, specs)
+    assert (report.stopped, report.items_run, report.items_with_errors, report.shards_committed) == (None, 8, 4, 2)
+    lost = {(stage, one): kind for stage in ("decode", "caption", "transcribe") for one, kind in broken.items()}
+    assert failures(output, specs) == {**lost, ("caption", "kills-caption"): "worker_crashed"}
+    tables = committed(output, specs)
+    assert {stage: set(lines) for stage, lines in tables.items()} == {stage: set(ids) for stage in specs}
+    for one in ("a", "b", "c", "d"):
+        assert str(tables["caption"][one]["text"]).startswith(f"{one}: a shade of")
+        assert tables["decode"][one]["video_codec"] == "h264"
+    assert tables["transcribe"]["kills-caption"]["language"] == "en"
+
+
+def test_a_stage_that_cannot_be_built_ends_the_run_with_its_own_error(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    light_catalog(str(output), IDS, shard_size=4)
+    good = dict(light_specs(tmp_path / "reads"))
+    bad = {**good, "caption": replace(good["caption"], build=cannot_build)}
+    with pytest.raises(FatalError, match=r"caption cannot start, tried \d times: RuntimeError: the weights") as raised:
+        run_light(output, bad)
+    assert "\n" not in str(raised.value)
+    assert stage_files(output) == {}
+    assert run_light(output, good).items_with_errors == 0
+    assert {stage: len(lines) for stage, lines in committed(output, good).items()} == dict.fromkeys(good, len(IDS))
+
+
+@pytest.mark.parametrize(("deaths", "workers"), [(1, 1), (2, 2)])
+def test_a_dead_engine_is_rebuilt_in_its_worker_first_and_then_with_another(
+    tmp_path: Path, deaths: int, workers: int
+) -> None:
+    output, notes = tmp_path / "out", tmp_path / "notes"
+    light_catalog(str(output), IDS, shard_size=4)
+    specs = noted(light_specs(tmp_path / "reads"), notes)
+    caption = specs["caption"]
+    specs["caption"] = replace(caption, build=partial(build_dying, caption.build, notes / "deaths", deaths))
+    report = run_light(output, specs)
+    assert (report.stopped, report.items_run, report.items_with_errors) == (None, len(IDS), 0)
+    died = [int(line) for line in noted_lines(notes / "deaths")]
+    assert len(died) == deaths
+    assert len(set(died)) == 1
+    builds = worker_pids(notes, "caption")
+    assert builds.count(died[0]) == 2, "the first death is mended in the worker itself"
+    assert len(set(builds)) == workers
+    assert all(str(line["text"]).startswith(one) for one, line in committed(output, specs)["caption"].items())
+
+
+def test_a_call_that_raises_costs_only_the_row_that_makes_it_raise(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    stages = ["decode", "caption", "transcribe", "embed"]
+    ids = [*IDS[:5], *(f"chokes-{stage}" for stage in stages), *IDS[5:]]
+    light_catalog(str(output), ids, shard_size=20)
+    specs = {
+        stage: replace(spec, build=partial(build_choking, spec.build, f"chokes-{stage}"))
+        for stage, spec in light_specs(tmp_path / "reads").items()
+    }
+    report = run_light(output, specs)
+    assert (report.stopped, report.items_run, report.items_with_errors) == (None, len(ids), 4)
+    lost = {(stage, f"chokes-{stage}") for stage in stages} | {
+        (stage, "chokes-decode") for stage in ("caption", "transcribe")
+    }
+    assert failures(output, specs) == dict.fromkeys(lost, "engine_error")
+    tables = committed(output, specs)
+    assert {tables[stage][one]["message"] for stage, one in lost} == {"RuntimeError: shapes do not fit"}
+
+
+def test_a_damaged_stage_file_that_must_be_read_is_named_and_ends_the_run(tmp_path: Path) -> None:
+    output, log = tmp_path / "out", tmp_path / "reads"
+    light_catalog(str(output), IDS, shard_size=4)
+    run_light(output, light_specs(log))
+    (damaged,) = (output / "stages" / "caption").glob("*/00000001.0.parquet")
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    other = light_specs(log, encoder="second")
+    with pytest.raises(ReelscribeError, match=r"00000001\.0\.parquet is damaged: delete it") as raised:
+        run_light(output, other)
+    assert "\n" not in str(raised.value)
+    damaged.unlink()
+    report = run_light(output, other)
+    assert report.items_with_errors == 0
+    assert set(committed(output, other)["embed"]) == set(IDS)
+
+
+@pytest.fixture
+def held_output(tmp_path: Path) -> Iterator[Path]:
+    """An output that a run of this process holds."""
+    output = tmp_path / "out"
+    light_catalog(str(output), IDS, shard_size=4)
+    with Lease.acquire(Store.open(str(output)), "the-first-run"):
+        yield output
+
+
+def test_a_second_run_on_one_output_refuses_and_names_the_first(held_output: Path, tmp_path: Path) -> None:
+    with pytest.raises(BusyError, match="in use by run the-first-run"):
+        run_light(held_output, light_specs(tmp_path / "reads"))
+    assert stage_files(held_output) == {}
+
+
+def test_the_command_refuses_an_output_in_use_with_one_line_and_exit_code_2(held_output: Path, tmp_path: Path) -> None:
+    arguments = ["--source", str(tmp_path), "--output", str(held_output), "--recipe", "tiny"]
+    driver = Driver.start("jobs.annotate", arguments, dict(os.environ), tmp_path / "log")
+    assert driver.wait() == 2
+    last = driver.said().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "in use by run the-first-run" in last
+    assert "Traceback" not in driver.said()
