@@ -8,6 +8,7 @@ whole words and the end token can be spoken.
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     GenerationConfig,
@@ -209,6 +210,16 @@ def _save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out:
     end, pad = tokenizer.convert_tokens_to_ids(_END), tokenizer.convert_tokens_to_ids(_PAD)
     model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=pad, do_sample=False)
     model.to(torch.float32).save_pretrained(out)
+    _use_published_names(out / "model.safetensors")
+
+
+def _use_published_names(weights: Path) -> None:
+    """Names the weights as published checkpoints do: transformers 5.22 doubles a part of Qwen2-Audio's names."""
+    tensors = load_file(weights)
+    wrong, right = "language_model.model.model.", "language_model.model."
+    renamed = {name.replace(wrong, right): tensor for name, tensor in tensors.items()}
+    if renamed.keys() != tensors.keys():
+        save_file(renamed, weights, metadata={"format": "pt"})
 
 
 def _gain(name: str) -> float:

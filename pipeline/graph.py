@@ -186,7 +186,7 @@ def configure_ray_data(config: GraphConfig) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = False
-    # Its own account of a run is in the session's logs; what matters of it, the driver says in its own words.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # A hundred lines for each lost block; what matters of it, the driver says in its own words.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message=r"`ray_remote_args` is deprecated")  # restarts have no other way in yet
     warnings.filterwarnings("ignore", message=r"The maximum number of concurrent tasks")
