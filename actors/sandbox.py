@@ -1,7 +1,7 @@
 """Runs a function on untrusted bytes in a supervised child process: what it does there costs that one call.
 
 The child is a fresh interpreter (no fork of a process that holds threads, Ray or CUDA), kept between calls and replaced
-after it was killed or died. pebble was measured and left: it pickles arguments and results through a pipe and notices
+after it was killed or died. pebble was read and left: it pickles arguments and results through a pipe and notices
 a dead child by polling each 0.1 s.
 """
 

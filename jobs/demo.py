@@ -16,6 +16,7 @@ from rich.console import Console
 from jobs.cli import parser, positive, run_command
 from jobs.demo_clips import TITLES_NAME, make_clips
 from jobs.demo_table import newest_fingerprints, read_rows, render
+from jobs.status import PLAIN_WIDTH
 from storage.stores import Store
 
 HUB_TIMEOUT_SECONDS = 3.0
@@ -62,7 +63,7 @@ def show(output: str, rows: int) -> None:
     """Prints the first rows of the newest run and where everything lies."""
     store = Store.open(output)
     fingerprints = newest_fingerprints(store)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     console.print(render(read_rows(store, fingerprints, rows)))
     for stage, fingerprint in fingerprints.items():
         print(f"{stage:>15}  {output}/stages/{stage}/{fingerprint}/")

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 from rich.text import Text
 
@@ -66,9 +65,7 @@ def describe(outcome: Outcome | Failure) -> str:
     if isinstance(outcome, Embedding):
         views = {"video": outcome.video, "audio": outcome.audio, "metadata": outcome.metadata, "all": outcome.all}
         return "\n".join(
-            f"{name}: {view.missing or 'missing'}"
-            if view.vector is None
-            else f"{name}: {len(view.vector)} {view.vector.dtype}, norm {np.linalg.norm(view.vector):.3f}"
+            f"{name} ({view.missing.replace('_', ' ')})" if view.vector is None else f"{name} {len(view.vector)}-d"
             for name, view in views.items()
         )
     if isinstance(outcome, Caption | Transcript | AudioDescription | AudioTags) and outcome.note != Note.NONE:

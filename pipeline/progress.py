@@ -86,6 +86,8 @@ class Progress:
         return min(self._stats.stages[stage].busy_seconds / (self._workers.get(stage, 1) * max(seconds, 1e-9)), 1.0)
 
     def _line(self, now: Snapshot, seconds: float) -> str:
+        if not now.rows:
+            return f"{now.title} {clock(seconds)} no row yet, models are loading; {now.shards} shards to do"
         busy = " ".join(f"{stage}={self._busy(stage, seconds):.0%}" for stage in self._stats.stages)
         errors = " ".join(f"{kind}={count}" for kind, count in sorted(now.errors.items())) or "none"
         return (

@@ -132,13 +132,13 @@ def test_an_output_without_a_finished_run_shows_no_rows(tmp_path: Path) -> None:
     assert read_rows(store, {}, 10) == []
 
 
-def test_cells_hold_tags_norms_and_cut_texts() -> None:
+def test_cells_hold_tags_lengths_and_cut_texts() -> None:
     assert describe(AudioTags(labels=("Music", "Siren", "Speech", "Dog"), scores=(0.9, 0.5, 0.25, 0.1))) == (
         "Music 0.90\nSiren 0.50\nSpeech 0.25"
     )
     vector = View(document="x", vector=np.array([0.6, 0.8], np.float32))
-    norms = describe(Embedding(video=vector, audio=NO_VIEW, metadata=vector, all=vector))
-    assert norms.split("\n")[:2] == ["video: 2 float32, norm 1.000", "audio: no_audio"]
+    lengths = describe(Embedding(video=vector, audio=NO_VIEW, metadata=vector, all=vector))
+    assert lengths.split("\n")[:2] == ["video 2-d", "audio (no audio)"]
     assert len(describe(Caption(text="word " * 100))) == 120
 
 
