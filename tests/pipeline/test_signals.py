@@ -1,0 +1,81 @@
+"""Signals to a driver: rows are in a journal at once, the lease is free afterwards, and the next run goes on."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.drivers import (
+    Driver,
+    Environment,
+    journal_files,
+    journalled_ids,
+    last_report,
+    lease_record,
+    light_job,
+    run_light_job,
+)
+from tests.pipeline.light_stages import light_catalog, light_specs
+from tests.pipeline.runs import committed, stage_files
+from tests.pipeline.wrapped_stages import noted_lines
+
+pytestmark = pytest.mark.engine
+
+IDS = [f"clip-{number:02d}" for number in range(48)]
+NEVER = 3600.0
+"""A journal interval that no test lives to see: what is journalled, a signal journalled."""
+ROWS_BACK = 16
+"""So many rows through the last stage: two blocks at least, of which the driver has the first."""
+
+
+def started(output: Path, notes: Path, environment: Environment, *, seconds: float, drain_seconds: float) -> Driver:
+    """A driver in the middle of the one shard of its catalog: rows are back, and nothing of them is written."""
+    light_catalog(str(output), IDS, shard_size=len(IDS))
+    driver = light_job(output, notes, environment, seconds=seconds, journal_seconds=NEVER, drain_seconds=drain_seconds)
+    assert driver.reaches(lambda: len(noted_lines(notes / "embed.done")) >= ROWS_BACK), driver.said()[-2000:]
+    assert journal_files(output) == []
+    return driver
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_journals_within_two_seconds_and_the_next_run_goes_on_from_there(
+    tmp_path: Path, drivers_ray: Environment, number: signal.Signals, code: int
+) -> None:
+    output = tmp_path / "out"
+    driver = started(output, tmp_path / "first", drivers_ray, seconds=0.3, drain_seconds=0.5)
+    sent = time.time()
+    driver.signal(number)
+    assert driver.wait() == code, driver.said()[-2000:]
+    first = min(path.stat().st_mtime for path in journal_files(output))
+    assert first - sent < 2.0
+    assert lease_record(output)["released"]
+    assert stage_files(output) == {}
+    assert last_report(output)["stopped"] == f"received {number.name}"
+    journalled = journalled_ids(output)
+    assert len(journalled) > 0
+
+    report = run_light_job(output, tmp_path / "second", drivers_ray)
+    assert report["items_from_journal"] == len(journalled)
+    assert report["items_run"] == len(IDS) - len(journalled)
+    reads = {line.strip() for line in noted_lines(tmp_path / "second" / "reads")}
+    assert reads == set(IDS) - journalled
+    tables = committed(output, light_specs(tmp_path))
+    assert {stage: set(lines) for stage, lines in tables.items()} == {stage: set(IDS) for stage in tables}
+    assert {line["type"] for line in tables["embed"].values()} == {"Embedding"}
+    assert journal_files(output) == []
+
+
+def test_a_second_signal_leaves_at_once_with_what_is_journalled(tmp_path: Path, drivers_ray: Environment) -> None:
+    output = tmp_path / "out"
+    driver = started(output, tmp_path / "notes", drivers_ray, seconds=0.3, drain_seconds=NEVER)
+    driver.signal(signal.SIGTERM)
+    assert driver.reaches(lambda: journal_files(output) != []), driver.said()[-2000:]
+    sent = time.monotonic()
+    driver.signal(signal.SIGTERM)
+    assert driver.wait() == 143
+    # Draining would have taken 48 rows of 0.3 s in each of three stages, and the test allows an hour for it.
+    assert time.monotonic() - sent < 5.0
+    assert "again, leaving now" in driver.said()
+    assert journalled_ids(output) <= set(IDS)
+    assert not (output / "runs" / lease_record(output)["run_id"] / "report.json").exists()
