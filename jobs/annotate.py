@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import add_config_arguments, config_of, console_and_logging, parser, positive, run_command
+from jobs.cli import FAILED_EXIT, add_config_arguments, config_of, console_and_logging, parser, positive, run_command
 from jobs.listing import list_into_catalog
 from pipeline.assemble import build_specs
 from pipeline.report import RunReport
@@ -76,7 +76,9 @@ def main(argv: Sequence[str]) -> int:
     print(summary(report, store))
     if run.flag.signal_number is not None:
         return 128 + run.flag.signal_number
-    return BREAKER_EXIT if report.stopped else 0
+    if report.tripped is not None:
+        return BREAKER_EXIT
+    return FAILED_EXIT if report.stopped else 0
 
 
 def summary(report: RunReport, store: Store) -> str:

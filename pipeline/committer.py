@@ -14,7 +14,7 @@ from typing import Protocol
 from pipeline.breaker import Breaker
 from pipeline.plan import ShardTask
 from pipeline.spec import Specs
-from records.errors import BusyError, Failure
+from records.errors import BusyError, Failure, FatalError
 from records.failures import kinds_of
 from records.flow import FlowRow
 from records.items import CatalogItem
@@ -256,6 +256,8 @@ class Committer:
                 rows.append(_line(item, target, _with_earlier_attempts(new, old)))
             elif old is not None:
                 rows.append(old)
+        if len(rows) != len(items):
+            raise FatalError(f"{stage} of shard {task.shard_id}: {len(items)} items but {len(rows)} results and errors")
         footer = {**self._footer, **self._specs[stage].footer}
         if not self._tables.commit(stage, fingerprint, task.shard_id, target, rows, footer):
             raise BusyError(

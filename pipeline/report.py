@@ -41,7 +41,7 @@ class RunReport:
     items: int = 0
     """Items in the catalog that are neither superseded nor deleted."""
     items_run: int = 0
-    """Items that this run had to work on and that came back, results and errors."""
+    """Items that this run had to work on and that came back, results and errors; of several phases the largest."""
     items_with_errors: int = 0
     items_from_journal: int = 0
     """Items taken over from a run that was stopped."""
@@ -57,6 +57,8 @@ class RunReport:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     stopped: str | None = None
     """Why the run ended early, or None."""
+    tripped: str | None = None
+    """The kind of failure that tripped the circuit breaker, or None."""
     versions: Mapping[str, str] = field(default_factory=library_versions)
 
     def as_json(self) -> str:

@@ -3,7 +3,7 @@
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -26,7 +26,7 @@ from pipeline.spec import Specs, select_specs
 from pipeline.stats import RunStats
 from pipeline.stop import StopFlag, watch_signals
 from storage.catalog import Catalog
-from storage.journals import Journal, delete_run_journals, read_journals
+from storage.journals import Journal, delete_run_journals, read_run_journal
 from storage.leases import Lease
 from storage.stage_tables import StageTables
 from storage.stores import Store
@@ -104,41 +104,43 @@ class Run:
                 if self.flag.is_set:
                     return
                 title = "+".join(stages) if len(phases) > 1 else "annotate"
-                phase_plan = plan if len(phases) == 1 else self._plan(catalog, stages, retry=number == 0)
+                retried = {stage for phase in phases[:number] for stage in phase}
+                phase_plan = plan if len(phases) == 1 else self._plan(catalog, stages, retried)
                 with open_gate(self.config.gate) as gate:
-                    self._run_phase(catalog, phase_plan, stages, stats, title, gate)
+                    graph = self._graph(catalog, selected, gate)
+                    self._run_phase(catalog, phase_plan, graph, stages, stats, title)
 
-    def _plan(self, catalog: Catalog, stages: Sequence[str], *, retry: bool = True) -> Plan:
+    def _plan(self, catalog: Catalog, stages: Sequence[str], retried: Collection[str] = ()) -> Plan:
+        """What `stages` must do; of those in `retried` an earlier phase has run the failures again."""
         tables = StageTables(self.store)
-        kinds = self.request.retry_kinds if retry else None
+        kinds = self.request.retry_kinds
+        again = [stage for stage in stages if stage not in retried]
         return make_plan(
             shard_ids=catalog.shard_ids(),
             tables=tables,
             metadata=catalog.metadata_generations(),
             specs=self.specs,
             selected=stages,
-            retry=failed_shards(tables, self.specs, stages, kinds) if kinds is not None else None,
+            retry=failed_shards(tables, self.specs, again, kinds) if kinds is not None else None,
             shard_range=self.request.shard_range,
         )
 
-    def _run_phase(
-        self, catalog: Catalog, plan: Plan, stages: Sequence[str], stats: RunStats, title: str, gate: GateHandle
-    ) -> None:
-        modalities = {name: spec.modality for name, spec in self.specs.items() if spec.modality and name in stages}
-        graph = Graph(
+    def _graph(self, catalog: Catalog, selected: Sequence[str], gate: GateHandle) -> Graph:
+        return Graph(
             specs=self.specs,
-            modalities={name: str(modality) for name, modality in modalities.items()},
+            modalities={name: str(self.specs[name].modality) for name in selected if self.specs[name].modality},
             output_uri=self.request.output_uri,
             catalog_revision=catalog.revision,
             gate=gate,
             config=self.config.graph,
         )
+
+    def _run_phase(
+        self, catalog: Catalog, plan: Plan, graph: Graph, stages: Sequence[str], stats: RunStats, title: str
+    ) -> None:
         breaker = Breaker(self.config.breaker, enabled=self.request.retry_kinds is None)
         committer = self._committer(catalog, plan, breaker, stats)
-        old_runs = self._adopt_journals(committer, plan)
-        committer.flush_journal()
-        for run_id in old_runs:
-            delete_run_journals(self.store, run_id)
+        self._adopt_journals(committer, plan)
         tasks = [replace(task, skip=committer.arrived_keys(task.shard_id)) for task in self._limited(plan, catalog)]
         workers = {stage: self.specs[stage].pool.max_actors for stage in stages}
         with Progress(stats, workers, self.console) as progress:
@@ -155,8 +157,9 @@ class Run:
             with watch_signals(self.flag, phase.on_signal):
                 phase.run(tasks)
         self._report.shards_committed += committer.committed_shards
-        self._report.items_run += committer.rows
-        self._report.items_with_errors += committer.failed_rows
+        self._report.items_run = max(self._report.items_run, committer.rows)
+        self._report.items_with_errors = max(self._report.items_with_errors, committer.failed_rows)
+        self._report.tripped = breaker.tripped
         if not self.flag.is_set:
             delete_run_journals(self.store, self.run_id)
 
@@ -172,14 +175,30 @@ class Run:
             on_row=stats.add_row,
         )
 
-    def _adopt_journals(self, committer: Committer, plan: Plan) -> list[str]:
-        """Takes over what earlier runs journalled and this one would make; says whose journals can go."""
+    def _adopt_journals(self, committer: Committer, plan: Plan) -> None:
+        """Takes over what earlier runs journalled and this one would make, into a journal of its own.
+
+        An old journal then goes; but a run of some stages or shards leaves one with rows that it did not take over,
+        since a run of the others may.
+        """
         pending = {plan.shard_ids[index] for index in plan.order.tolist()}
-        adopted = sum(committer.adopt(row) for row in read_journals(self.store) if row.shard_id in pending)
-        self._adopted += adopted
-        if adopted:
-            logger.info("took over %d items from the journal of a stopped run", adopted)
-        return [run_id for run_id in self.store.folders("runs/") if run_id != self.run_id]
+        whole = self.request.stages is None and self.request.shard_range is None
+        done: list[str] = []
+        for run_id in self.store.folders("runs/"):
+            if run_id == self.run_id:
+                continue
+            rows = left = 0
+            for row in read_run_journal(self.store, run_id):
+                taken = row.shard_id in pending and committer.adopt(row)
+                rows, left = rows + taken, left + (not taken)
+            self._adopted += rows
+            if whole or not left:
+                done.append(run_id)
+        if self._adopted:
+            logger.info("took over %d items from the journal of a stopped run", self._adopted)
+        committer.flush_journal()
+        for run_id in done:
+            delete_run_journals(self.store, run_id)
 
     def _limited(self, plan: Plan, catalog: Catalog) -> Iterator[ShardTask]:
         """The tasks, whole shards until the limit is reached."""

@@ -65,12 +65,17 @@ class Journal:
 
 
 def read_journals(store: Store) -> Iterator[JournalRow]:
-    """The rows of every run's journal, run by run and file by file, oldest file of a run first."""
+    """The rows of every run's journal, run by run."""
     for run_id in store.folders("runs/"):
-        for entry in store.list(f"runs/{run_id}/journal/"):
-            with store.open_input(entry.path) as file:
-                for batch in pq.ParquetFile(file).iter_batches(batch_size=_ROW_GROUP_ROWS):
-                    yield from journal_rows(pa.Table.from_batches([batch]))
+        yield from read_run_journal(store, run_id)
+
+
+def read_run_journal(store: Store, run_id: str) -> Iterator[JournalRow]:
+    """The rows of one run's journal, oldest file first, streamed."""
+    for entry in store.list(f"runs/{run_id}/journal/"):
+        with store.open_input(entry.path) as file:
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=_ROW_GROUP_ROWS):
+                yield from journal_rows(pa.Table.from_batches([batch]))
 
 
 def delete_run_journals(store: Store, run_id: str) -> None:
