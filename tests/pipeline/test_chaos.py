@@ -1,0 +1,75 @@
+"""Kill -9 of drivers and workers: whatever dies, the tables end as those of an undisturbed run."""
+
+import logging
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.chaos import MEDIA_STAGES, Series, moments, undisturbed_output
+from tests.pipeline.drivers import Driver, Environment
+from tests.pipeline.wrapped_stages import noted_lines, worker_pids
+
+logger = logging.getLogger(__name__)
+
+SEED: int | None = None
+"""Of the ten moments; None for another one each time. The log names it: put it here to see the same again."""
+
+
+def kill_worker(driver: Driver, notes: Path, stage: str, rows: int) -> None:
+    """SIGKILL to the newest worker of a stage, once that stage has done so many rows."""
+    assert driver.reaches(lambda: len(noted_lines(notes / f"{stage}.done")) >= rows), driver.said()[-2000:]
+    pid = worker_pids(notes, stage)[-1]
+    os.kill(pid, signal.SIGKILL)
+    logger.info("killed %s, process %d, after %d rows", stage, pid, rows)
+
+
+@pytest.fixture(scope="module")
+def small_undisturbed(tmp_path_factory: pytest.TempPathFactory, drivers_ray: Environment) -> Path:
+    return undisturbed_output(tmp_path_factory.mktemp("undisturbed"), 32, 8, drivers_ray)
+
+
+@pytest.mark.engine
+def test_two_killed_drivers_and_a_killed_worker_leave_no_trace_in_the_tables(
+    tmp_path: Path, drivers_ray: Environment, small_undisturbed: Path
+) -> None:
+    series = Series(tmp_path, items=32, shard_size=8, environment=drivers_ray, seed=7)
+    series.kill_at("journalling")
+    series.kill_at("committing")
+    series.finish(lambda driver, notes: kill_worker(driver, notes, "caption", rows=4))
+    assert series.journalled > 0
+    series.check(small_undisturbed)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+def test_ten_drivers_killed_at_random_moments(tmp_path: Path, drivers_ray: Environment) -> None:
+    seed = SEED if SEED is not None else time.time_ns() % 10_000
+    logger.warning("seed %d", seed)
+    undisturbed = undisturbed_output(tmp_path / "undisturbed", 128, 16, drivers_ray)
+    series = Series(tmp_path / "killed", items=128, shard_size=16, environment=drivers_ray, seed=seed)
+    for moment in moments(seed, each=2):
+        series.kill_at(moment)
+    series.finish()
+    assert series.runs == 11
+    assert series.journalled > 0
+    series.check(undisturbed)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+def test_workers_of_every_stage_killed_in_one_run(tmp_path: Path, drivers_ray: Environment) -> None:
+    undisturbed = undisturbed_output(tmp_path / "undisturbed", 96, 8, drivers_ray)
+    series = Series(tmp_path / "killed", items=96, shard_size=8, environment=drivers_ray, seed=1)
+    choose = random.Random(series.seed)
+
+    def kill_often(driver: Driver, notes: Path) -> None:
+        for rows in (8, 32, 56):
+            for stage in choose.sample([*MEDIA_STAGES, "embed"], k=4):
+                kill_worker(driver, notes, stage, rows + choose.randint(0, 8))
+
+    series.finish(kill_often)
+    series.check(undisturbed)
