@@ -82,6 +82,9 @@ class Run:
         stats = RunStats(selected)
         if plan.pending_shards:
             self._run_phases(catalog, plan, list(selected), stats)
+        elif self.request.stages is None and self.request.shard_range is None:
+            for run_id in self.store.folders("runs/"):  # one that was killed after its last commit left its journal
+                delete_run_journals(self.store, run_id)
         self._report.seconds = time.monotonic() - started
         self._report.stages = stats.stages
         self._report.stopped = self.flag.reason

@@ -106,6 +106,7 @@ class Series:
             assert len(lines) == items_in_catalog(self.output) == self.items
             assert failed == (set() if stage == "embed" else {"missing-first", "missing-last"})
         assert set(self.reads) == set(catalog_ids(self.items))
+        assert journal_files(self.output) == []
         again = len(self.reads) / self.items - 1
         logger.info("seed %d: %d runs, %.0f %% of the reads done again, %d rows taken from journals",
                     self.seed, self.runs, 100 * again, self.journalled)  # fmt: skip
