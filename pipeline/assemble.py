@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
@@ -37,9 +37,9 @@ def build_specs(config: RunConfig) -> dict[str, StageSpec]:
         "video": _stream_fingerprint("video", decode),
         "audio": _stream_fingerprint("audio", decode),
     }
-    for name, make in _MEDIA_STAGES.items():
+    for name, stage in _media_stages(config).items():
         if name in config.stages:
-            specs[name] = make(config, streams)
+            specs[name] = stage.spec(name, streams[stage.modality])
     if "embed" in config.stages:
         specs["embed"] = _embed_spec(config, {name: spec.fingerprint for name, spec in specs.items()})
     return specs
@@ -94,92 +94,87 @@ def _decode_spec(config: DecodeConfig, fetch: FetchConfig) -> StageSpec:
     )
 
 
-def _caption_spec(config: RunConfig, streams: Mapping[str, str]) -> StageSpec:
-    return _media_spec(
-        "caption",
-        "video",
-        streams,
-        revision=caption.REVISION,
-        fields=caption.fingerprint_fields(config.caption),
-        model=resolve_model(config.caption.engine.model, config.caption.engine.revision),
-        pool=config.caption.pool,
-        build=partial(build_with_engine, caption.CaptionStage, config.caption),
-    )
+class _Named(Protocol):
+    """A config that names a model: a stage's own, or that of its engine."""
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def revision(self) -> str | None: ...
 
 
-def _describe_audio_spec(config: RunConfig, streams: Mapping[str, str]) -> StageSpec:
-    return _media_spec(
-        "describe_audio",
-        "audio",
-        streams,
-        revision=describe_audio.REVISION,
-        fields=describe_audio.fingerprint_fields(config.describe_audio),
-        model=resolve_model(config.describe_audio.engine.model, config.describe_audio.engine.revision),
-        pool=config.describe_audio.pool,
-        build=partial(build_with_engine, describe_audio.DescribeAudioStage, config.describe_audio),
-    )
+@dataclass(frozen=True, slots=True)
+class _MediaStage:
+    """What the specs of stages on frames or sound differ in."""
+
+    modality: Modality
+    revision: int
+    fields: Mapping[str, object]
+    named: _Named
+    pool: PoolConfig
+    build: Callable[[ResolvedModel], Any]
+
+    def spec(self, name: str, upstream: str) -> StageSpec:
+        """The spec, with the model pinned; `upstream` is the fingerprint of the stream it takes."""
+        model = resolve_model(self.named.model, self.named.revision)
+        return StageSpec(
+            name=name,
+            fingerprint=fingerprint(
+                stage=name,
+                revision=self.revision,
+                fields=self.fields,
+                model_commit=model.commit,
+                upstream={"decode": upstream},
+            ),
+            reads=("decode",),
+            modality=self.modality,
+            pool=self.pool,
+            build=partial(self.build, model),
+            footer=_footer(model, self.fields),
+        )
 
 
-def _transcribe_spec(config: RunConfig, streams: Mapping[str, str]) -> StageSpec:
-    return _media_spec(
-        "transcribe",
-        "audio",
-        streams,
-        revision=transcribe.REVISION,
-        fields=transcribe.fingerprint_fields(config.transcribe),
-        model=resolve_model(config.transcribe.model, config.transcribe.revision),
-        pool=config.transcribe.pool,
-        build=partial(build_with_model, transcribe.TranscribeStage, config.transcribe),
-    )
-
-
-def _tag_audio_spec(config: RunConfig, streams: Mapping[str, str]) -> StageSpec:
-    return _media_spec(
-        "tag_audio",
-        "audio",
-        streams,
-        revision=tag_audio.REVISION,
-        fields=tag_audio.fingerprint_fields(config.tag_audio),
-        model=resolve_model(config.tag_audio.model, config.tag_audio.revision),
-        pool=config.tag_audio.pool,
-        build=partial(build_with_model, tag_audio.TagAudioStage, config.tag_audio),
-    )
-
-
-_MEDIA_STAGES: Mapping[str, Callable[[RunConfig, Mapping[str, str]], StageSpec]] = {
-    "caption": _caption_spec,
-    "transcribe": _transcribe_spec,
-    "describe_audio": _describe_audio_spec,
-    "tag_audio": _tag_audio_spec,
-}
-
-
-def _media_spec(
-    name: str,
-    modality: Modality,
-    streams: Mapping[str, str],
-    *,
-    revision: int,
-    fields: Mapping[str, object],
-    model: ResolvedModel,
-    pool: PoolConfig,
-    build: Callable[[ResolvedModel], Any],
-) -> StageSpec:
-    return StageSpec(
-        name=name,
-        fingerprint=fingerprint(
-            stage=name,
-            revision=revision,
-            fields=fields,
-            model_commit=model.commit,
-            upstream={"decode": streams[modality]},
+def _media_stages(config: RunConfig) -> dict[str, _MediaStage]:
+    video, audio, speech, tags = config.caption, config.describe_audio, config.transcribe, config.tag_audio
+    return {
+        "caption": _MediaStage(
+            "video",
+            caption.REVISION,
+            caption.fingerprint_fields(video),
+            video.engine,
+            video.pool,
+            partial(build_with_engine, caption.CaptionStage, video),
         ),
-        reads=("decode",),
-        modality=modality,
-        pool=pool,
-        build=partial(build, model),
-        footer={"model": model.name, "model_commit": model.commit, "settings": json.dumps(fields, default=str)},
-    )
+        "transcribe": _MediaStage(
+            "audio",
+            transcribe.REVISION,
+            transcribe.fingerprint_fields(speech),
+            speech,
+            speech.pool,
+            partial(build_with_model, transcribe.TranscribeStage, speech),
+        ),
+        "describe_audio": _MediaStage(
+            "audio",
+            describe_audio.REVISION,
+            describe_audio.fingerprint_fields(audio),
+            audio.engine,
+            audio.pool,
+            partial(build_with_engine, describe_audio.DescribeAudioStage, audio),
+        ),
+        "tag_audio": _MediaStage(
+            "audio",
+            tag_audio.REVISION,
+            tag_audio.fingerprint_fields(tags),
+            tags,
+            tags.pool,
+            partial(build_with_model, tag_audio.TagAudioStage, tags),
+        ),
+    }
+
+
+def _footer(model: ResolvedModel, fields: Mapping[str, object]) -> dict[str, str]:
+    return {"model": model.name, "model_commit": model.commit, "settings": json.dumps(fields, default=str)}
 
 
 def _embed_spec(config: RunConfig, upstream: Mapping[str, str]) -> StageSpec:
@@ -199,5 +194,5 @@ def _embed_spec(config: RunConfig, upstream: Mapping[str, str]) -> StageSpec:
         reads_metadata=True,
         pool=config.embed.pool,
         build=partial(build_embed, config.embed, reads, model),
-        footer={"model": model.name, "model_commit": model.commit, "settings": json.dumps(fields, default=str)},
+        footer=_footer(model, fields),
     )
