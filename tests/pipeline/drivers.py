@@ -15,7 +15,7 @@ from storage.journals import read_journals
 from storage.stores import Store
 from tests.pipeline.ray_host import ROOT
 
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 500.0
 """How long a test waits for what must come before it says that it did not."""
 
 Environment = dict[str, str]

@@ -1,0 +1,47 @@
+"""Starting Ray: what a busy machine makes of it."""
+
+import subprocess
+
+import pytest
+
+from pipeline import ray_session
+from pipeline.ray_session import START_TRIES, LocalRayConfig
+
+
+class SlowRay:
+    """Stands for `ray.init` on a machine that is too busy for the first tries: each leaves a process behind."""
+
+    def __init__(self, failures: int) -> None:
+        self._failures = failures
+        self.left: list[subprocess.Popen[bytes]] = []
+        self.tries = 0
+
+    def __call__(self, local: LocalRayConfig, folder: str) -> None:
+        self.tries += 1
+        if self.tries <= self._failures:
+            self.left.append(subprocess.Popen(["sleep", "3600"]))
+            raise Exception("The current node timed out during startup.")
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_worker_niceness", "RAY_BACKEND_LOG_LEVEL"):
+        monkeypatch.setenv(name, "0")
+
+
+def test_ray_that_does_not_start_is_tried_again_and_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = SlowRay(START_TRIES - 1)
+    monkeypatch.setattr(ray_session, "_init", slow)
+    ray_session._start_here(LocalRayConfig(), "/nowhere")
+    assert slow.tries == START_TRIES
+    assert [process.wait(10) for process in slow.left] == [-9] * (START_TRIES - 1)
+
+
+def test_the_last_try_says_what_ray_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = SlowRay(START_TRIES)
+    monkeypatch.setattr(ray_session, "_init", slow)
+    with pytest.raises(Exception, match="timed out during startup"):
+        ray_session._start_here(LocalRayConfig(), "/nowhere")
+    for process in slow.left:
+        process.kill()
+        process.wait()
