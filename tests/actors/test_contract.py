@@ -23,6 +23,8 @@ from tests.actors.rows import make_row
 from tests.conftest import TinyModels
 from tests.sounds import babble, to_audio
 
+pytestmark = pytest.mark.engine
+
 GOOD_ROWS = 5
 POISON = 12_345
 """Loudest sample of the bad row of a stage that listens."""

@@ -16,6 +16,8 @@ from records.outcomes import AudioDescription, AudioTags, Caption, Embedding, No
 from tests.actors.rows import make_row
 from tests.conftest import TinyModels
 
+pytestmark = pytest.mark.engine
+
 READS = ("caption", "transcribe", "describe_audio", "tag_audio")
 FAILED = Failure(stage="caption", kind=FailureKind.TIMEOUT, message="too slow")
 

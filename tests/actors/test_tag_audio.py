@@ -17,6 +17,8 @@ from tests.actors.rows import make_row
 from tests.conftest import TinyModels
 from tests.sounds import babble, noise, silence, to_audio, tone
 
+pytestmark = pytest.mark.engine
+
 Floats = npt.NDArray[np.float32]
 WINDOW = 400 + 160 * 1023
 

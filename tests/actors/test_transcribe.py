@@ -19,6 +19,8 @@ from tests.conftest import TinyModels
 from tests.media import needs_media, shared_media
 from tests.sounds import babble, noise, silence, to_audio, tone
 
+pytestmark = pytest.mark.engine
+
 PLAIN = TranscribeConfig(
     device="cpu", compute_type="float32", temperatures=(0.0,), no_speech_threshold=None, batch_chunks=3
 )

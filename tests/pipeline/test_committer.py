@@ -1,6 +1,6 @@
 """Whatever the order, the repeats, the journal's moments and the kills: the tables come out as if undisturbed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,7 +11,7 @@ from pipeline.breaker import Breaker, BreakerConfig
 from pipeline.committer import Committer
 from pipeline.plan import Plan
 from records.arrow import to_dict
-from records.errors import BusyError, Failure, FailureKind
+from records.errors import BusyError, Failure, FailureKind, FatalError
 from records.flow import FlowRow, header
 from records.items import CatalogItem
 from records.outcomes import Caption, Outcome
@@ -26,12 +26,16 @@ def items_of(shard_id: str) -> list[CatalogItem]:
 
 
 def committer_for(
-    plan: Plan, tables: MemoryTables, journal: MemoryJournal, breaker: Breaker | None = None
+    plan: Plan,
+    tables: MemoryTables,
+    journal: MemoryJournal,
+    breaker: Breaker | None = None,
+    items: Callable[[str], list[CatalogItem]] = items_of,
 ) -> Committer:
     return Committer(
         specs=SPECS,
         task_of=lambda shard_id: plan.task(int(shard_id)),
-        items_of=items_of,
+        items_of=items,
         tables=tables,
         journal=journal,
         breaker=breaker or Breaker(CALM),
@@ -128,12 +132,21 @@ def test_the_first_arrival_wins_whole() -> None:
     assert committer.rows == 2
 
 
-def test_a_shard_without_items_to_run_is_committed_on_its_header_alone() -> None:
+def test_a_shard_whose_items_are_all_gone_is_committed_on_its_header_alone() -> None:
+    tables = MemoryTables()
+    plan = plan_for(tables, 1)
+    committer = committer_for(plan, tables, MemoryJournal(), items=lambda shard_id: [])
+    committer.add([header("00000000", 0)])
+    assert {key[0] for key in tables.files} == set(SPECS)
+
+
+def test_a_shard_is_never_committed_with_fewer_lines_than_items() -> None:
     tables = MemoryTables()
     plan = plan_for(tables, 1)
     committer = committer_for(plan, tables, MemoryJournal())
-    committer.add([header("00000000", 0)])
-    assert {key[0] for key in tables.files} == set(SPECS)
+    with pytest.raises(FatalError, match="2 items but 0 results and errors"):
+        committer.add([header("00000000", 0)])
+    assert not tables.files
 
 
 def test_a_retry_copies_the_other_lines_and_counts_the_attempts() -> None:
