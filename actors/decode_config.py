@@ -1,5 +1,6 @@
 """What decoding can be told."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
@@ -57,7 +58,7 @@ class DecodeConfig:
     def __post_init__(self) -> None:
         if self.sampling not in ("fps", "uniform"):
             raise UserError(f"decode: sampling must be fps or uniform, not {self.sampling}")
-        if not self.fps > 0:
+        if not (self.fps > 0 and math.isfinite(self.fps)):
             raise UserError(f"decode: fps must be positive, not {self.fps}")
         if not 1 <= self.min_frames <= self.max_frames or self.max_frames < self.frame_size.temporal_factor:
             raise UserError(

@@ -78,11 +78,15 @@ def main(argv: Sequence[str]) -> int:
         return 128 + run.flag.signal_number
     if report.tripped is not None:
         return BREAKER_EXIT
-    return FAILED_EXIT if report.stopped else 0
+    blocked = report.shards_blocked and not report.shards_pending
+    return FAILED_EXIT if report.stopped or blocked else 0
 
 
 def summary(report: RunReport, store: Store) -> str:
     """The end of a run in a few lines."""
+    if not report.shards_pending and report.shards_blocked:
+        waiting = ", ".join(f"{stage} in {count} shards" for stage, count in report.shards_blocked.items())
+        return f"Nothing was run: {waiting} waits for stages that are not there yet; select those in --stages as well."
     if not report.shards_pending:
         return f"Nothing left to do: all {report.items} items are done. `python -m jobs.status` counts the errors."
     good = report.items_run - report.items_with_errors

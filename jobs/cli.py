@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -70,6 +71,9 @@ def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> in
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR_EXIT
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 128 + signal.SIGINT
     except (TransientError, ReelscribeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED_EXIT

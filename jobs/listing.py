@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 from pipeline.plan import next_generation
 from pipeline.reader import live_items
@@ -39,6 +40,7 @@ def list_into_catalog(
     Raises:
         UserError: There is neither a catalog nor a source, or the source cannot be listed.
     """
+    source = normal_source(source) if source is not None else None
     catalog = Catalog.open(store)
     if catalog is None and source is None:
         raise UserError(f"{store.root} has no catalog yet: --source says what to describe")
@@ -56,6 +58,12 @@ def list_into_catalog(
     change = refresh(store, listing, titles, where, shard_size, generations, first_items)
     logger.info("%s", describe(change))
     return change
+
+
+def normal_source(uri: str) -> str:
+    """One name for one source, whatever the working directory: absolute paths, no slash at the end."""
+    path = uri.removeprefix("file://")
+    return uri.rstrip("/") if "://" in path else str(Path(path).expanduser().resolve())
 
 
 def known_items(catalog: Catalog) -> Iterator[SourceItem]:

@@ -128,7 +128,9 @@ class Committer:
             row.fingerprints.get(stage) == self._specs[stage].fingerprint and row.generations.get(stage) == target
             for stage, target in targets.items()
         )
-        if not fits or row.key in shard.arrived or not targets.keys() <= row.outcomes.keys():
+        # What this run neither makes nor finds committed would be lost: the row waits for a run that makes it too.
+        kept = row.outcomes.keys() <= targets.keys() | shard.task.existing.keys()
+        if not fits or not kept or row.key in shard.arrived or not targets.keys() <= row.outcomes.keys():
             return False
         shard.arrived[row.key] = {stage: row.outcomes[stage] for stage in targets}
         shard.before_pass += 1

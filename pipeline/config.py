@@ -71,7 +71,7 @@ def read_overrides(path: str) -> dict[str, Any]:
             loaded = yaml.safe_load(file)
     except OSError as error:
         raise UserError(f"--config {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from None
     if loaded is None:
         return {}

@@ -1,33 +1,11 @@
 """Which stages run together: all of them where the cluster can hold one worker of each, else a few at a time."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
+from cluster.capacity import Capacity
 from pipeline.graph import RESERVED_CPUS
 from pipeline.spec import Specs
 from records.errors import UserError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capacity:
-    """What a cluster has, as Ray counts it."""
-
-    cpus: float
-    gpus: float
-    memory_bytes: float
-
-    @classmethod
-    def of(cls, resources: Mapping[str, float]) -> "Capacity":
-        """From `ray.cluster_resources()`."""
-        return cls(cpus=resources.get("CPU", 0), gpus=resources.get("GPU", 0), memory_bytes=resources.get("memory", 0))
-
-    def holds(self, needed: "Capacity") -> bool:
-        """Whether all of `needed` is there at once."""
-        enough = needed.cpus <= self.cpus and needed.gpus <= self.gpus
-        return enough and needed.memory_bytes <= self.memory_bytes
-
-    def __str__(self) -> str:
-        return f"{self.cpus:g} CPUs, {self.gpus:g} GPUs and {self.memory_bytes / 2**30:.1f} GiB"
 
 
 def make_phases(specs: Specs, selected: Sequence[str], capacity: Capacity) -> list[list[str]]:

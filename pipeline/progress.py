@@ -87,7 +87,7 @@ class Progress:
 
     def _line(self, now: Snapshot, seconds: float) -> str:
         if not now.rows:
-            return f"{now.title} {clock(seconds)} no row yet, models are loading; {now.shards} shards to do"
+            return f"{now.title} {clock(seconds)} no row yet, workers are starting; {now.shards} shards to do"
         busy = " ".join(f"{stage}={self._busy(stage, seconds):.0%}" for stage in self._stats.stages)
         errors = " ".join(f"{kind}={count}" for kind, count in sorted(now.errors.items())) or "none"
         return (
@@ -97,7 +97,7 @@ class Progress:
         )
 
     def _table(self, now: Snapshot, seconds: float) -> Table:
-        waiting = "" if now.rows or seconds < 5 else "   models are loading"
+        waiting = "" if now.rows or seconds < 5 else "   workers are starting"
         title = Text(
             f"{now.title}  {clock(seconds)}   shards {now.shards_done}/{now.shards}   "
             f"rows {now.rows}/~{now.expected_rows}   {self._rate(now, seconds):.2f} rows/s   "

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import psutil
 import ray
 
+from cluster.capacity import Capacity
 from pipeline.graph import GraphConfig, configure_ray_data
-from pipeline.phases import Capacity
 from records.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -72,6 +72,9 @@ def _session_folder() -> Iterator[str]:
         yield folder
     except Exception:
         logger.error("the workers' logs are kept in %s/session_latest/logs", folder)
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -48,6 +48,8 @@ class RunReport:
     items_removed: int = 0
     """Items that were skipped since a newer version or a deletion supersedes them."""
     shards_committed: int = 0
+    shards_blocked: Mapping[str, int] = field(default_factory=dict)
+    """Stage to the shards where what it reads is missing and was not selected."""
     shards_pending: int = 0
     """Shards with work at the start of the run."""
     phases: list[list[str]] = field(default_factory=list)

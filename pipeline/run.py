@@ -143,8 +143,9 @@ class Run:
     ) -> None:
         breaker = Breaker(self.config.breaker, enabled=self.request.retry_kinds is None)
         committer = self._committer(catalog, plan, breaker, stats)
-        self._adopt_journals(committer, plan)
-        tasks = [replace(task, skip=committer.arrived_keys(task.shard_id)) for task in self._limited(plan, catalog)]
+        tasks = list(self._limited(plan, catalog))
+        self._adopt_journals(committer, {task.shard_id for task in tasks})
+        tasks = [replace(task, skip=committer.arrived_keys(task.shard_id)) for task in tasks]
         workers = {stage: self.specs[stage].pool.max_actors for stage in stages}
         with Progress(stats, workers, self.console) as progress:
             phase = Phase(
@@ -163,7 +164,7 @@ class Run:
         self._report.items_run = max(self._report.items_run, committer.rows)
         self._report.items_with_errors = max(self._report.items_with_errors, committer.failed_rows)
         self._report.tripped = breaker.tripped
-        if not self.flag.is_set:
+        if not self.flag.is_set and not committer.incomplete():
             delete_run_journals(self.store, self.run_id)
 
     def _committer(self, catalog: Catalog, plan: Plan, breaker: Breaker, stats: RunStats) -> Committer:
@@ -178,21 +179,22 @@ class Run:
             on_row=stats.add_row,
         )
 
-    def _adopt_journals(self, committer: Committer, plan: Plan) -> None:
+    def _adopt_journals(self, committer: Committer, shard_ids: Collection[str]) -> None:
         """Takes over what earlier runs journalled and this one would make, into a journal of its own.
 
         An old journal then goes; but a run of some stages or shards leaves one with rows that it did not take over,
         since a run of the others may.
         """
-        pending = {plan.shard_ids[index] for index in plan.order.tolist()}
-        whole = self.request.stages is None and self.request.shard_range is None
+        request = self.request
+        whole = request.stages is None and request.shard_range is None and request.limit is None
+        whole = whole and len(self._report.phases) == 1
         done: list[str] = []
         for run_id in self.store.folders("runs/"):
             if run_id == self.run_id:
                 continue
             rows = left = 0
             for row in read_run_journal(self.store, run_id):
-                taken = row.shard_id in pending and committer.adopt(row)
+                taken = row.shard_id in shard_ids and committer.adopt(row)
                 rows, left = rows + taken, left + (not taken)
             self._adopted += rows
             if whole or not left:
@@ -238,6 +240,7 @@ class Run:
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             items=catalog.item_count,
             shards_pending=plan.pending_shards,
+            shards_blocked=plan.blocked,
             gpus={name: spec.pool.num_gpus for name, spec in self.specs.items()},
             fingerprints={name: spec.fingerprint for name, spec in self.specs.items()},
         )

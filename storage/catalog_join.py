@@ -47,12 +47,10 @@ class Join:
 
     Args:
         folder: Local disk for what does not fit in memory.
-        metadata_given: Whether the listing comes with a metadata table; without, items keep what they have.
     """
 
-    def __init__(self, folder: Path, *, metadata_given: bool) -> None:
+    def __init__(self, folder: Path) -> None:
         self.counts = Counts()
-        self._metadata_given = metadata_given
         self._incoming: Spill[tuple[int, SourceItem]] = Spill(folder / "incoming")
         self._titles: Spill[tuple[str, str]] = Spill(folder / "titles")
         self.index: Spill[IndexRow] = Spill(folder / "index")
@@ -92,7 +90,7 @@ class Join:
                 self._count_duplicate(item.video_id)
                 continue
             seen.add(item.video_id)
-            self._place(part, ordinal, item, known.get(item.video_id), titles.get(item.video_id, ""))
+            self._place(part, ordinal, item, known.get(item.video_id), titles.get(item.video_id))
         self.counts.metadata_unmatched += len(titles.keys() - seen)
         for row in known.values():
             if row.video_id not in seen:
@@ -103,9 +101,9 @@ class Join:
         if len(self.counts.duplicate_ids) < _NAMED_DUPLICATES:
             self.counts.duplicate_ids.append(video_id)
 
-    def _place(self, part: int, ordinal: int, item: SourceItem, row: IndexRow | None, text: str) -> None:
-        if row is not None and not self._metadata_given:
-            text = row.metadata
+    def _place(self, part: int, ordinal: int, item: SourceItem, row: IndexRow | None, given: str | None) -> None:
+        kept = "" if row is None else row.metadata
+        text = kept if given is None else given  # what a table does not name keeps what it has
         if row is not None and row.live and _same_content(item, row):
             self.counts.unchanged += 1
             if text != row.metadata:
@@ -133,7 +131,7 @@ class Join:
         if row.live:
             self.counts.deleted += 1
             self._remove(row, "deleted")
-        self.index.add(part, replace(row, metadata="", live=False))
+        self.index.add(part, replace(row, live=False))
 
     def _remove(self, row: IndexRow, reason: str) -> None:
         removed = Removed(video_id=row.video_id, version=row.version, reason=reason)

@@ -164,7 +164,7 @@ def refresh(
 
     Args:
         listing: Each id once; of several items with one id the first counts.
-        metadata: Id and metadata, of several lines with one id the first; None leaves known items as they are.
+        metadata: Id and metadata, of several lines with one id the first; an item that it does not name keeps its own.
         source: What was listed, the same for the life of a catalog.
         shard_size: Most items in each new shard.
         next_metadata_generation: For the id of a shard whose metadata is edited, a generation above that of every table
@@ -181,7 +181,7 @@ def refresh(
     if base is not None and base.source != source:
         raise UserError(f"{store.root}: its catalog lists {base.source}, not {source}: choose another output")
     with tempfile.TemporaryDirectory(prefix="catalog-refresh-") as folder:
-        join = Join(Path(folder), metadata_given=metadata is not None)
+        join = Join(Path(folder))
         join.take(listing, metadata if metadata is not None else ())
         join.run(read_index(store, base.revision) if base is not None else iter(()))
         counts = join.counts

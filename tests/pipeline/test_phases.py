@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.stage import PoolConfig
+from cluster.capacity import Capacity
 from pipeline.graph import RESERVED_CPUS
-from pipeline.phases import Capacity, make_phases
+from pipeline.phases import make_phases
 from pipeline.spec import Specs
 from records.errors import UserError
 from tests.pipeline.light import SPECS, nothing

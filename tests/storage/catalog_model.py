@@ -37,7 +37,6 @@ class Model:
             first.setdefault(video_id, content)
         for video_id in self.live.keys() - first.keys():
             del self.live[video_id]
-            self.metadata.pop(video_id, None)
         for video_id, content in first.items():
             if video_id not in self.live or self.live[video_id][1] != content:
                 self.versions[video_id] = self.versions.get(video_id, 0) + 1
@@ -47,7 +46,12 @@ class Model:
             given: dict[str, str] = {}
             for video_id, title in table:
                 given.setdefault(video_id, title)
-            self.metadata = {video_id: given[video_id] for video_id in self.live if given.get(video_id)}
+            self.metadata |= {video_id: title for video_id, title in given.items() if video_id in self.live}
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """The titles of live items that have one."""
+        return {video_id: self.metadata[video_id] for video_id in self.live if self.metadata.get(video_id)}
 
 
 def live_of(catalog: Catalog) -> dict[str, CatalogItem]:

@@ -32,7 +32,7 @@ def test_any_history_equals_a_dictionary(
         catalog = opened(store)
         found = live_of(catalog)
         assert {key: (item.version, (item.size_bytes, item.etag)) for key, item in found.items()} == model.live
-        assert titles_of(catalog) == model.metadata
+        assert titles_of(catalog) == model.titles
         assert catalog.item_count == len(model.live)
         items = [item.key for shard_id in catalog.shard_ids() for item in catalog.read_shard(shard_id)]
         assert items == model.order, "append-only, in listing order"

@@ -1,0 +1,1 @@
+"""Where the job runs: what a cluster has."""
