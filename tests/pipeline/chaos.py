@@ -140,14 +140,16 @@ class Series:
     def _condition(self, moment: Moment, notes: Path) -> Callable[[], bool]:
         run_before = lease_record(self.output).get("run_id")
         journals_before, files_before = set(journal_files(self.output)), len(stage_files(self.output))
+        # The first new journal is what was taken over from the last run; the next has rows of this one.
+        journals = 2 if journals_before else 1
         rows, files = self._random.randint(1, 3 * self.shard_size), self._random.randint(1, STAGES - 1)
         all_files = STAGES * -(-self.items // self.shard_size)
         conditions: dict[Moment, Callable[[], bool]] = {
             "start": lambda: lease_record(self.output).get("run_id") != run_before,
             "running": lambda: len(noted_lines(notes / "reads")) >= rows,
-            "journalling": lambda: bool(set(journal_files(self.output)) - journals_before),
+            "journalling": lambda: len(set(journal_files(self.output)) - journals_before) >= journals,
             "committing": lambda: self._count_stage_files() >= files_before + files,
-            "end": lambda: self._count_stage_files() > all_files - STAGES,
+            "end": lambda: self._count_stage_files() >= min(max(all_files - STAGES, files_before) + 1, all_files),
         }
         return conditions[moment]
 
