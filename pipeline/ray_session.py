@@ -81,7 +81,7 @@ def _session_folder() -> Iterator[str]:
 
 def _join_cluster() -> None:
     try:
-        ray.init(address="auto")
+        ray.init(address="auto", log_to_driver=False)
     except ConnectionError as error:
         raise UserError(f"no Ray cluster at {os.environ.get('RAY_ADDRESS')}: {str(error).splitlines()[0]}") from None
 

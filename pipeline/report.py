@@ -46,7 +46,7 @@ class RunReport:
     items_from_journal: int = 0
     """Items taken over from a run that was stopped."""
     items_removed: int = 0
-    """Items that were skipped since a newer version or a deletion supersedes them."""
+    """Items of the shards that had work, skipped since a newer version or a deletion supersedes them."""
     shards_committed: int = 0
     shards_blocked: Mapping[str, int] = field(default_factory=dict)
     """Stage to the shards where what it reads is missing and was not selected."""

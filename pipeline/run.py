@@ -144,6 +144,7 @@ class Run:
         breaker = Breaker(self.config.breaker, enabled=self.request.retry_kinds is None)
         committer = self._committer(catalog, plan, breaker, stats)
         tasks = list(self._limited(plan, catalog))
+        self._report.items_removed = sum(len(catalog.removed(task.shard_id)) for task in tasks)
         self._adopt_journals(committer, {task.shard_id for task in tasks})
         tasks = [replace(task, skip=committer.arrived_keys(task.shard_id)) for task in tasks]
         workers = {stage: self.specs[stage].pool.max_actors for stage in stages}

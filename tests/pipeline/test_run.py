@@ -207,3 +207,13 @@ def test_an_unknown_stage_is_told_with_the_known_ones(undisturbed: tuple[Path, P
     with pytest.raises(UserError, match="no stage 'captions' here; the stages are decode, caption"):
         run_light(output, light_specs(log), stages=("captions",))
     assert Catalog.open(Store.open(str(output))) is not None
+
+
+def test_replaced_and_deleted_items_are_skipped_and_counted(tmp_path: Path) -> None:
+    output, log = tmp_path / "out", tmp_path / "reads"
+    light_catalog(str(output), ["a", "b", "c", "d"], shard_size=4)
+    light_catalog(str(output), ["a", "b"], shard_size=4)
+    report = run_light(output, light_specs(log))
+    assert (report.items, report.items_run, report.items_removed) == (2, 2, 2)
+    assert sorted(reads(log)) == ["a", "b"]
+    assert set(committed(output, light_specs(log))["embed"]) == {"a", "b"}
