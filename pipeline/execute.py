@@ -214,6 +214,8 @@ class Phase:
             let_in.update(ray.get(self.graph.gate.issued.remote()))
             unread = lost.where(lambda shard_id: shard_id not in let_in)
             again = len(unread) > 0 and number < UNREAD_TRIES
+            if not again and len(unread) == len(lost):
+                break
             logger.warning(
                 "%d shards did not come back whole, running %s",
                 len(lost),

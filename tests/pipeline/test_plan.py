@@ -112,6 +112,15 @@ def test_a_plan_agrees_with_make_and_its_execution_leaves_nothing(
     assert again.pending_shards == 0
 
 
+def test_a_shard_to_which_items_came_back_is_looked_at_by_every_stage() -> None:
+    done = with_files(decode={0: 0, 1: 0}, caption={0: 0, 1: 2}, embed={0: 0, 1: 2})
+    (task,) = plan_for(done, 2, returned={1: 3}).tasks()
+    assert (task.shard_id, task.targets) == ("00000001", {"decode": 3, "caption": 3, "embed": 3})
+    for stage in SPECS:
+        done.files[stage, SPECS[stage].fingerprint, "00000001", 3] = []
+    assert plan_for(done, 2, returned={1: 3}).pending_shards == 0
+
+
 def test_selecting_a_media_stage_selects_decode_and_a_wrong_name_is_told() -> None:
     assert list(select_specs(SPECS, ["caption"])) == ["decode", "caption"]
     assert list(select_specs(SPECS, ["embed"])) == ["embed"]
