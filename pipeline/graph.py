@@ -41,8 +41,8 @@ class GraphConfig:
 
     block_rows: int = 8
     """Rows of media in one block: what moves between workers, and what one call of a stage gets at most."""
-    text_block_rows: int = 64
-    """Rows in one block once only text is left: the batch of `embed`."""
+    text_block_rows: int = 256
+    """Rows in one block once only text is left: Ray Data moves some 20 blocks a second, whatever is in them."""
     max_reads: int = 32_768
     """Reading tasks in one pass at most, which Ray holds from its start: of more shards, one task reads several."""
     task_retries: int = 1

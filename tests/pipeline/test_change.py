@@ -1,4 +1,4 @@
-"""Runs over a catalog that changes, in an order, over a range, or until a limit: what is left is left, nothing is lost."""
+"""Runs over a catalog that changes, in an order, over a range, until a limit: what is left is left, nothing is lost."""
 
 from dataclasses import replace
 from pathlib import Path
