@@ -4,6 +4,8 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.plan import next_generation
 from pipeline.reader import live_items
 from records.errors import UserError
@@ -26,6 +28,7 @@ def list_into_catalog(
     shard_size: int,
     refresh_known: bool,
     first_items: int | None = None,
+    order_by: str | None = None,
 ) -> CatalogChange | None:
     """Lists the source where there is no catalog yet, where asked to, or where there is metadata to take in.
 
@@ -33,6 +36,7 @@ def list_into_catalog(
 
     Args:
         first_items: With a new catalog, how many items its first shard gets: those of a first try.
+        order_by: A numeric metadata column by which new items are cut into shards, its high values first.
 
     Returns:
         What changed; None where nothing was listed.
@@ -51,13 +55,28 @@ def list_into_catalog(
     listing = list_source(where) if relist or catalog is None else known_items(catalog)
     titles: Iterator[tuple[str, Metadata]] | None = read_metadata(metadata) if metadata is not None else None
     generations = next_generation(
-        StageTables(store),
-        catalog.metadata_generations() if catalog is not None else (),
-        catalog.shard_count if catalog is not None else 0,
+        StageTables(store), catalog.highest_generations() if catalog is not None else np.empty(0, dtype=np.int32)
     )
-    change = refresh(store, listing, titles, where, shard_size, generations, first_items)
+    change = refresh(store, listing, titles, where, shard_size, generations, first_items, order_by)
     logger.info("%s", describe(change))
     return change
+
+
+def check_listed(store: Store, *, listing: bool) -> None:
+    """Refuses what a run of some shards cannot do: it holds no lease on the catalog.
+
+    Args:
+        store: The output.
+        listing: Whether the command line asks for a listing.
+
+    Raises:
+        UserError: It does, or there is no catalog yet.
+    """
+    if listing or Catalog.open(store) is None:
+        raise UserError(
+            f"{store.root}: --shard-range works on a catalog that is there and stays as it is: "
+            "list with `python -m jobs.catalog` before, while no run is active"
+        )
 
 
 def normal_source(uri: str) -> str:
@@ -88,6 +107,8 @@ def describe(change: CatalogChange) -> str:
         f"{change.unchanged} unchanged",
         f"{change.metadata_changed} with changed metadata",
     ]
+    if change.returned:
+        parts.append(f"{change.returned} back as they were")
     line = f"catalog revision {change.revision}: {', '.join(parts)}"
     if change.duplicates:
         line += f"; {change.duplicates} left out as their id repeats ({', '.join(change.duplicate_ids)} …)"

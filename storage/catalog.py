@@ -13,7 +13,7 @@ Whatever the newest revision does not point at was left by a listing that was ki
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,9 @@ from storage.tables import decode_records
 
 NONE = -1
 """Where a shard has no file of a kind."""
+
+_SHARD_COLUMNS = ("removed", "metadata", "returned", "items")
+_MEAN = "mean:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,8 @@ class Revision:
     deleted: int
     unchanged: int
     metadata_changed: int
+    returned: int = 0
+    """Items that were deleted and are back with the same content: live again under their old version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,18 +81,30 @@ class ShardFiles:
     """(S,) revision of the shard's `removed` file, or NONE."""
     metadata: npt.NDArray[np.int64]
     """(S,) generation of the shard's `metadata` file, or NONE."""
+    returned: npt.NDArray[np.int64]
+    """(S,) generation that all files of the shard must reach since deleted items of it came back, or NONE."""
+    items: npt.NDArray[np.int64]
+    """(S,) live items of the shard, or NONE where a listing before this column was made wrote it."""
+    means: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    """Numeric metadata column to (S,) its mean over the shard's items that have it, NaN where none has."""
 
     def encode(self) -> bytes:
         """As a Parquet file."""
+        columns: dict[str, npt.NDArray[Any]] = {name: getattr(self, name) for name in _SHARD_COLUMNS}
+        columns |= {f"{_MEAN}{name}": values for name, values in self.means.items()}
         sink = io.BytesIO()
-        pq.write_table(pa.table({"removed": self.removed, "metadata": self.metadata}), sink, compression="zstd")
+        pq.write_table(pa.table(columns), sink, compression="zstd")
         return sink.getvalue()
 
     @classmethod
     def decode(cls, data: bytes) -> "ShardFiles":
         """What `encode` wrote."""
         table = pq.read_table(pa.BufferReader(data))
-        return cls(removed=table["removed"].to_numpy(), metadata=table["metadata"].to_numpy())
+        names = table.column_names
+        none = np.full(table.num_rows, NONE, dtype=np.int64)
+        columns = {name: table[name].to_numpy() if name in names else none for name in _SHARD_COLUMNS}
+        means = {name[len(_MEAN) :]: table[name].to_numpy() for name in names if name.startswith(_MEAN)}
+        return cls(**columns, means=means)
 
 
 class ShardIds(Sequence[str]):
@@ -174,6 +191,15 @@ class Catalog:
         """Identity to metadata, for each item of the shard that has any, at one generation."""
         rows = decode_records(MetadataRow, self._store.read_bytes(metadata_path(int(shard_id), generation)))
         return {(row.video_id, row.version): Metadata(title=row.title, extra=row.extra) for row in rows}
+
+    def highest_generations(self) -> npt.NDArray[np.int32]:
+        """(S,) highest generation that the catalog itself has asked of each shard's files, NONE where it never did."""
+        return np.maximum(self._files.metadata, self._files.returned).astype(np.int32)
+
+    def live_counts(self) -> npt.NDArray[np.int64]:
+        """(S,) live items of each shard; the catalog's mean where an older listing did not count them."""
+        mean = -(-self.item_count // max(self.shard_count, 1))
+        return np.where(self._files.items == NONE, mean, self._files.items)
 
     def metadata_generations(self) -> Iterator[tuple[str, int]]:
         """Shard and its newest generation, in order, for each shard that has metadata."""

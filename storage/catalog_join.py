@@ -7,6 +7,7 @@ from pathlib import Path
 from records.items import CatalogItem, Metadata
 from storage.catalog import MetadataRow, Removed
 from storage.catalog_index import PARTITIONS, IndexRow, metadata_of, metadata_text, partition_of
+from storage.catalog_priority import priority_part
 from storage.sources import SourceItem
 from storage.spill import Spill
 
@@ -15,6 +16,9 @@ ORDINALS_A_PART = 65_536
 
 SHARDS_A_PART = 128
 """Shards whose removed and edited items are gathered in memory at a time."""
+
+RETURNED = "returned"
+"""Stands in `removed` for an item that is live again."""
 
 _NAMED_DUPLICATES = 5
 
@@ -27,6 +31,7 @@ class Counts:
     changed: int = 0
     deleted: int = 0
     unchanged: int = 0
+    returned: int = 0
     metadata_changed: int = 0
     duplicates: int = 0
     duplicate_ids: list[str] = field(default_factory=list)
@@ -47,18 +52,20 @@ class Join:
 
     Args:
         folder: Local disk for what does not fit in memory.
+        order_by: A numeric metadata column whose high values go into the first of the new shards.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, order_by: str | None = None) -> None:
         self.counts = Counts()
+        self._order_by = order_by
         self._incoming: Spill[tuple[int, SourceItem]] = Spill(folder / "incoming")
         self._titles: Spill[tuple[str, str]] = Spill(folder / "titles")
         self.index: Spill[IndexRow] = Spill(folder / "index")
         """What the next index will hold, by `partition_of`."""
         self.fresh: Spill[Fresh] = Spill(folder / "fresh")
-        """Items for new shards, by `ordinal // ORDINALS_A_PART`."""
+        """Items for new shards, by `ordinal // ORDINALS_A_PART`, or by priority."""
         self.removed: Spill[tuple[int, Removed]] = Spill(folder / "removed")
-        """Items no longer live with the number of their shard, by `shard // SHARDS_A_PART`."""
+        """Items no longer live, or `RETURNED`, with the number of their shard, by `shard // SHARDS_A_PART`."""
         self.edited: Spill[tuple[int, MetadataRow]] = Spill(folder / "edited")
         """Changed metadata of known items, likewise."""
 
@@ -104,12 +111,16 @@ class Join:
     def _place(self, part: int, ordinal: int, item: SourceItem, row: IndexRow | None, given: str | None) -> None:
         kept = "" if row is None else row.metadata
         text = kept if given is None else given  # what a table does not name keeps what it has
-        if row is not None and row.live and _same_content(item, row):
-            self.counts.unchanged += 1
+        if row is not None and _same_content(item, row):
+            if row.live:
+                self.counts.unchanged += 1
+            else:
+                self.counts.returned += 1
+                self._remove(row, RETURNED)
             if text != row.metadata:
-                self.counts.metadata_changed += 1
+                self.counts.metadata_changed += row.live
                 self.edited.add(row.shard // SHARDS_A_PART, (row.shard, metadata_row(row.video_id, row.version, text)))
-            self.index.add(part, replace(row, metadata=text))
+            self.index.add(part, replace(row, metadata=text, live=True))
             return
         if row is not None and row.live:
             self.counts.changed += 1
@@ -125,7 +136,14 @@ class Join:
             etag=item.etag,
             byte_offset=item.byte_offset,
         )
-        self.fresh.add(ordinal // ORDINALS_A_PART, Fresh(ordinal=ordinal, item=catalog_item, metadata=text))
+        place = ordinal // ORDINALS_A_PART if self._order_by is None else priority_part(text, self._order_by)
+        self.fresh.add(place, Fresh(ordinal=ordinal, item=catalog_item, metadata=text))
+
+    def fresh_items(self) -> Iterator[Fresh]:
+        """The items for new shards: in listing order, or by falling priority, of which 6 % count as equal."""
+        for part in self.fresh.partitions():
+            rows = self.fresh.read(part)
+            yield from rows if self._order_by is not None else sorted(rows, key=lambda fresh: fresh.ordinal)
 
     def _delete(self, part: int, row: IndexRow) -> None:
         if row.live:
