@@ -24,6 +24,7 @@ from pipeline.report import RunReport
 from pipeline.retry import parse_kinds
 from pipeline.run import Run, RunRequest, new_run_id
 from pipeline.spec import select_specs
+from pipeline.stats import kinds_text
 from storage.leases import Lease
 from storage.stores import Store
 
@@ -151,7 +152,7 @@ def summary(report: RunReport, store: Store) -> str:
     """The end of a run in a few lines."""
     if not report.shards_pending and report.shards_blocked:
         waiting = ", ".join(f"{stage} in {count} shards" for stage, count in report.shards_blocked.items())
-        return f"Nothing was run: {waiting} waits for stages that are not there yet; select those in --stages as well."
+        return f"Nothing was run: what {waiting} would read is not there yet; name those stages in --stages as well."
     if not report.shards_pending:
         return f"Nothing left to do: all {report.items} items are done. `python -m jobs.status` counts the errors."
     good = report.items_run - report.items_with_errors
@@ -163,10 +164,14 @@ def summary(report: RunReport, store: Store) -> str:
     ]
     for stage, stats in report.stages.items():
         if stats.rows:
-            kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(stats.errors.items()))
+            kinds = kinds_text(stats.errors, stats.stream_errors)
             lines.append(f"  {stage:<15} {stats.results:>7} results {stats.failed:>5} errors  {kinds}")
     lines.append(f"Report: {store.uri(f'runs/{report.run_id}/report.md')}")
-    if report.stopped:
+    if report.tripped is not None:
+        lines.append(
+            f"Stopped: {report.stopped}. Mend what made them fail, or raise --max-error-share; then run it again."
+        )
+    elif report.stopped and report.shards_committed < report.shards_pending:
         lines.append(f"Stopped early: {report.stopped}. Run the same command to go on.")
     if report.remaining:
         lines.append(f"Left for the next run: {report.remaining_text()}")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.cli import parser, run_command
+from pipeline.stats import kinds_text
 from records.errors import UserError
 from records.outcomes import STAGES
 from storage.catalog import Catalog
@@ -34,6 +35,9 @@ class FingerprintStatus:
     shards: int = 0
     rows: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    """Rows that are errors, by kind."""
+    stream_errors: Counter[str] = field(default_factory=Counter)
+    """Failures of single streams, in rows that are results."""
     run_id: str = ""
     """The run that wrote the newest of its files looked at."""
     model: str = ""
@@ -46,7 +50,8 @@ def stage_status(catalog: Catalog, tables: StageTables, stage: str, fingerprint:
         footer = tables.live_footer(stage, fingerprint, shard_id, generation, catalog.removed(shard_id))
         status.shards += 1
         status.rows += footer.rows
-        status.errors.update(footer.failures)
+        status.errors.update(Counter(footer.failures) - Counter(footer.stream_failures))
+        status.stream_errors.update(footer.stream_failures)
         run_id = footer.values.get("run_id", "")
         if run_id >= status.run_id:
             status.run_id, status.model = run_id, footer.values.get("model", "")
@@ -66,9 +71,14 @@ def main(argv: Sequence[str]) -> int:
     tables = StageTables(store)
     found = [stage_status(catalog, tables, stage, name) for stage in STAGES for name in tables.fingerprints(stage)]
     if options.json:
-        stages = [asdict(status) | {"errors": dict(status.errors)} for status in found]
+        stages = [
+            asdict(status) | {"errors": dict(status.errors), "stream_errors": dict(status.stream_errors)}
+            for status in found
+        ]
         counts = {"items": catalog.item_count, "shards": catalog.shard_count, "revision": catalog.revision}
         print(json.dumps({"source": catalog.source, **counts, "stages": stages}, indent=2))
+    elif not found:
+        print(f"{catalog.item_count} items are listed and none is described yet")
     else:
         _draw(catalog, found)
     return 0
@@ -81,7 +91,7 @@ def _draw(catalog: Catalog, found: Sequence[FingerprintStatus]) -> None:
         right = name in ("shards", "rows", "errors")
         table.add_column(name, justify="right" if right else "left", no_wrap=name in ("stage", "fingerprint"))
     for status in found:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(status.errors.items()))
+        kinds = kinds_text(status.errors, status.stream_errors)
         table.add_row(
             status.stage,
             status.fingerprint,

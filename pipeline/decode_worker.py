@@ -55,6 +55,11 @@ class DecodeWorker:
         table = with_media(with_outcomes(table, self._spec.name, outcomes), frames, audio)
         return with_spent(table, self._spec.name, self._clock.take())
 
+    def __del__(self) -> None:
+        """Ray Data lets go of the worker so before its process ends."""
+        if hasattr(self, "_holder"):  # else the stage could not be built
+            self._holder.close()
+
     def _is_new(self, line: FlowRow) -> bool:
         return self._spec.name in line.pending and self._spec.name not in line.outcomes
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -67,7 +67,7 @@ class Progress:
         if now.rows and self._first_row_seconds is None:
             self._first_row_seconds = seconds
         if self._live is not None:
-            self._live.update(self._table(now, seconds), refresh=True)
+            self._live.update(self._display(now, seconds), refresh=True)
         elif time.monotonic() - self._last_line >= self._line_seconds:
             self._last_line = time.monotonic()
             logger.info("%s", self._line(now, seconds))
@@ -96,23 +96,24 @@ class Progress:
             + (f" stopping: {now.stopping}" if now.stopping else "")
         )
 
-    def _table(self, now: Snapshot, seconds: float) -> Table:
+    def _display(self, now: Snapshot, seconds: float) -> Group:
         waiting = "" if now.rows or seconds < 5 else "   workers are starting"
         title = Text(
             f"{now.title}  {clock(seconds)}   shards {now.shards_done}/{now.shards}   "
             f"rows {now.rows}/~{now.expected_rows}   {self._rate(now, seconds):.2f} rows/s   "
             f"ETA {self._eta(now, seconds)}{waiting}"
         )
-        table = Table(title=title, title_justify="left", expand=False)
+        table = Table(expand=False)
         for column in ("stage", "rows", "failed", "busy"):
             table.add_column(column, justify="left" if column == "stage" else "right")
         for stage, stats in self._stats.stages.items():
             failed = Text(str(stats.failed), style="red" if stats.failed else "")
             table.add_row(stage, str(stats.rows), failed, f"{self._busy(stage, seconds):.0%}")
+        parts: list[RenderableType] = [title, table]
         captions = [f"{kind} {count}" for kind, count in sorted(now.errors.items())]
         if captions or now.stopping:
-            table.caption = Text("  ".join(captions) + (f"  stopping: {now.stopping}" if now.stopping else ""))
-        return table
+            parts.append(Text("  ".join(captions) + (f"  stopping: {now.stopping}" if now.stopping else "")))
+        return Group(*parts)
 
 
 def clock(seconds: float) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ MIN_LOCAL_CPUS = 6
 
 _FOLDER_PREFIX = "reelscribe-ray-"
 _OWNER = "owner"
+END_SECONDS = 10.0
+"""How long the end of a session may wait for its processes."""
 KEEP_SECONDS = 3 * 86_400.0
 """How long the logs of a run that failed or was killed are kept."""
 
@@ -62,13 +65,16 @@ def ray_session(local: LocalRayConfig, graph: GraphConfig) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         if not ray.is_initialized():
-            stack.callback(ray.shutdown)
             if in_cluster():
+                stack.callback(ray.shutdown)
                 _join_cluster()
             else:
-                _start_here(local, stack.enter_context(_session_folder()))
+                folder = stack.enter_context(_session_folder())
+                stack.callback(ray.shutdown)
+                _start_here(local, folder)
         configure_ray_data(graph)
         yield
+        _await_workers()
 
 
 @contextlib.contextmanager
@@ -83,9 +89,32 @@ def _session_folder() -> Iterator[str]:
         logger.error("the workers' logs are kept in %s/session_latest/logs", folder)
         raise
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         raise
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
+
+
+def _remove(folder: str) -> None:
+    """Removes a folder that processes which are just ending may still write to."""
+    until = time.monotonic() + END_SECONDS
+    while Path(folder).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        if time.monotonic() > until:
+            return  # the next run sweeps it
+        time.sleep(0.05)
+
+
+def _await_workers() -> None:
+    """Lets the workers of this machine close their engines, which leave files behind where they are killed."""
+    until = time.monotonic() + END_SECONDS
+    while time.monotonic() < until and any(_is_worker(child) for child in psutil.Process().children(recursive=True)):
+        time.sleep(0.05)
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline()).startswith("ray::MapWorker")
+    return False
 
 
 def sweep_folders(parent: Path, keep_seconds: float = KEEP_SECONDS) -> list[Path]:
@@ -94,7 +123,9 @@ def sweep_folders(parent: Path, keep_seconds: float = KEEP_SECONDS) -> list[Path
     for folder in parent.glob(f"{_FOLDER_PREFIX}*"):
         with contextlib.suppress(OSError, ValueError):  # another user's, or going just now
             owner = folder / _OWNER
-            if time.time() - owner.stat().st_mtime > keep_seconds and not psutil.pid_exists(int(owner.read_text())):
+            known = owner.exists()
+            age_seconds = time.time() - (owner if known else folder).stat().st_mtime
+            if age_seconds > keep_seconds and not (known and psutil.pid_exists(int(owner.read_text()))):
                 shutil.rmtree(folder, ignore_errors=True)
                 old.append(folder)
     return old
@@ -111,6 +142,7 @@ def _start_here(local: LocalRayConfig, folder: str) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nobody else can reach a cluster that lives in this process
     os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side writes over the progress display
+    logger.info("starting Ray on this machine")
     this_process = psutil.Process()
     before = set(this_process.children())
     for _ in range(START_TRIES - 1):
@@ -124,15 +156,31 @@ def _start_here(local: LocalRayConfig, folder: str) -> None:
 
 
 def _init(local: LocalRayConfig, folder: str) -> None:
-    ray.init(
-        address="local",
-        num_cpus=local.num_cpus or max(os.cpu_count() or 1, MIN_LOCAL_CPUS),
-        object_store_memory=local.object_store_bytes,
-        include_dashboard=False,
-        _temp_dir=folder,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-    )
+    with _stderr_to(Path(folder) / "start.log"):
+        ray.init(
+            address="local",
+            num_cpus=local.num_cpus or max(os.cpu_count() or 1, MIN_LOCAL_CPUS),
+            object_store_memory=local.object_store_bytes,
+            include_dashboard=False,
+            _temp_dir=folder,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+
+
+@contextlib.contextmanager
+def _stderr_to(path: Path) -> Iterator[None]:
+    """Sends what is written to standard error, by C++ too, to a file: Ray announces there which log level it got."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    with path.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(before, 2)
+        os.close(before)
 
 
 def cluster_capacity() -> Capacity:

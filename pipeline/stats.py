@@ -19,7 +19,9 @@ class StageStats:
     failed: int = 0
     """Items that it, or a stage before it, could not do."""
     errors: Counter[str] = field(default_factory=Counter)
-    """Failures by kind, those of single streams included."""
+    """Those by kind."""
+    stream_errors: Counter[str] = field(default_factory=Counter)
+    """Kinds of failure of single streams, in items that it did make a result of."""
     busy_seconds: float = 0.0
     """Seconds in which its workers were at work, summed over workers."""
     prompt_tokens: int = 0
@@ -29,6 +31,15 @@ class StageStats:
     def rows(self) -> int:
         """Items that went through."""
         return self.results + self.failed
+
+
+def kinds_text(errors: Mapping[str, int], stream_errors: Mapping[str, int]) -> str:
+    """Kinds with their counts, in one line; failures of single streams said apart, since they cost no row."""
+    parts = [", ".join(f"{kind} {count}" for kind, count in sorted(errors.items()))]
+    if stream_errors:
+        streams = ", ".join(f"{kind} {count}" for kind, count in sorted(stream_errors.items()))
+        parts.append(f"(in one stream of good rows: {streams})")
+    return " ".join(part for part in parts if part)
 
 
 class RunStats:
@@ -43,9 +54,10 @@ class RunStats:
             stats, outcome = self.stages[stage], line.outcomes[stage]
             if isinstance(outcome, Failure):
                 stats.failed += 1
+                stats.errors[str(outcome.kind)] += 1
             else:
                 stats.results += 1
-            stats.errors.update(str(failure.kind) for failure in failures_of(outcome))
+                stats.stream_errors.update(str(failure.kind) for failure in failures_of(outcome))
             if isinstance(outcome, Caption | AudioDescription):
                 stats.prompt_tokens += outcome.prompt_tokens
                 stats.output_tokens += outcome.output_tokens

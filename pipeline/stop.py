@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -104,4 +105,7 @@ def watch_signals(flag: StopFlag, on_signal: Callable[[int], None]) -> Iterator[
 
 def leave_now(flag: StopFlag) -> None:
     """Ends the process at once with the exit code of its signal: everything that counts is in the journal."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\x1b[?25h\n")  # the live display hid the cursor
+        sys.stderr.flush()
     os._exit(128 + (flag.signal_number or signal.SIGTERM))

@@ -75,6 +75,10 @@ class StageHolder:
             logging.shutdown()
             os._exit(DEAD_ENGINE_EXIT)
 
+    def close(self) -> None:
+        """Frees the engine: its processes, and what they keep on disk and in shared memory."""
+        self._stage.close()
+
     def _rebuild(self, seen_builds: int) -> None:
         with self._lock:
             if self._builds == seen_builds:  # another call may have rebuilt it already
@@ -163,6 +167,11 @@ class StageWorker:
             table = with_spent(table, self._spec.name, self._clock.take())
         table = with_outcomes(table, self._spec.name, outcomes)
         return without_media(table, frames=self._drop_frames, audio=self._drop_audio)
+
+    def __del__(self) -> None:
+        """Ray Data lets go of the worker so before its process ends."""
+        if hasattr(self, "_holder"):  # else the stage could not be built
+            self._holder.close()
 
     def _input_failure(self, line: FlowRow) -> Failure | None:
         if self._spec.modality is None:

@@ -14,7 +14,7 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from records.errors import ReelscribeError
+from records.errors import Failure, ReelscribeError
 from records.failures import count_kinds
 from records.schemas import StageRow, VectorDtype, failure_columns, stage_rows, stage_schema, stage_table
 from storage.stores import Store
@@ -22,6 +22,7 @@ from storage.tables import encode_table
 
 _SUFFIX = ".parquet"
 _FAILURES = "failures"
+_STREAM_FAILURES = "stream_failures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,9 @@ class Footer:
 
     rows: int
     failures: Mapping[str, int]
-    """Kind of failure to how many the file holds."""
+    """Kind of failure to how many the file holds, those of single streams included."""
+    stream_failures: Mapping[str, int]
+    """Of these, the ones of single streams of rows that have a result."""
     values: Mapping[str, str]
     """What made it: run, model, settings, library versions."""
 
@@ -93,7 +96,9 @@ class StageTables:
         """
         # Arrow makes float16 of float16 only, and rows that a journal kept come back as float32.
         table = stage_table(stage, rows, "float32").cast(stage_schema(stage, self._vector_dtype))
-        footer = {**footer, _FAILURES: json.dumps(count_kinds(row.outcome for row in rows), sort_keys=True)}
+        good = [row.outcome for row in rows if not isinstance(row.outcome, Failure)]
+        counts = {_FAILURES: count_kinds(row.outcome for row in rows), _STREAM_FAILURES: count_kinds(good)}
+        footer = {**footer, **{name: json.dumps(kinds, sort_keys=True) for name, kinds in counts.items()}}
         return self._store.create(_path(stage, fingerprint, shard_id, generation), encode_table(table, footer=footer))
 
     def read(self, stage: str, fingerprint: str, shard_id: str, generation: int) -> list[StageRow]:
@@ -131,7 +136,8 @@ class StageTables:
         with self._undamaged(path), self._store.open_input(path) as file:
             parquet = pq.ParquetFile(file)
         values = {key.decode(): value.decode() for key, value in (parquet.schema_arrow.metadata or {}).items()}
-        return Footer(rows=parquet.metadata.num_rows, failures=json.loads(values.pop(_FAILURES, "{}")), values=values)
+        counts = {name: json.loads(values.pop(name, "{}")) for name in (_FAILURES, _STREAM_FAILURES)}
+        return Footer(rows=parquet.metadata.num_rows, **counts, values=values)
 
     def live_footer(
         self, stage: str, fingerprint: str, shard_id: str, generation: int, removed: Collection[tuple[str, int]]
@@ -149,7 +155,8 @@ class StageTables:
         table = self.read_table(stage, fingerprint, shard_id, generation, ["video_id", "version", *columns])
         live = [line for line in table.to_pylist() if (line["video_id"], line["version"]) not in removed]
         kinds = Counter(line[column]["kind"] for line in live for column in columns if line[column] is not None)
-        return replace(footer, rows=len(live), failures=dict(kinds))
+        rows = Counter(line["error"]["kind"] for line in live if line["error"] is not None)
+        return replace(footer, rows=len(live), failures=dict(kinds), stream_failures=dict(kinds - rows))
 
     def delete(self, stage: str, fingerprint: str, files: Sequence[tuple[str, int]]) -> None:
         """Removes files by shard and generation; those that are gone already are no error."""

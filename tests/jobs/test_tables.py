@@ -37,17 +37,22 @@ def decoded(output: Path, shard_id: str, outcomes: dict[tuple[str, int], Outcome
 def status_of(output: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     assert run_command(status.main, ["--output", str(output), "--json"]) == 0
     (stage,) = json.loads(capsys.readouterr().out)["stages"]
-    return {name: stage[name] for name in ("shards", "rows", "errors")}
+    return {name: stage[name] for name in ("shards", "rows", "errors", "stream_errors")}
 
 
 def test_status_counts_no_item_that_was_deleted_or_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listed(tmp_path, {"a": "1", "b": "1", "c": "1", "d": "1"})
     decoded(tmp_path, "00000000", {("a", 1): FINE, ("b", 1): BROKEN, ("c", 1): NO_SOUND, ("d", 1): BROKEN}, "f1")
-    assert status_of(tmp_path, capsys) == {"shards": 1, "rows": 4, "errors": {"corrupt": 3}}
+    assert status_of(tmp_path, capsys) == {
+        "shards": 1,
+        "rows": 4,
+        "errors": {"corrupt": 2},
+        "stream_errors": {"corrupt": 1},
+    }
     listed(tmp_path, {"a": "1", "b": "2", "c": "1"})
-    assert status_of(tmp_path, capsys) == {"shards": 1, "rows": 2, "errors": {"corrupt": 1}}
+    assert status_of(tmp_path, capsys) == {"shards": 1, "rows": 2, "errors": {}, "stream_errors": {"corrupt": 1}}
     decoded(tmp_path, "00000001", {("b", 2): FINE}, "f1")
-    assert status_of(tmp_path, capsys) == {"shards": 2, "rows": 3, "errors": {"corrupt": 1}}
+    assert status_of(tmp_path, capsys) == {"shards": 2, "rows": 3, "errors": {}, "stream_errors": {"corrupt": 1}}
 
 
 def test_prune_refuses_a_config_that_made_nothing_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

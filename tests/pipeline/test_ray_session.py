@@ -59,7 +59,10 @@ def test_only_old_folders_of_processes_that_are_gone_are_swept(tmp_path: Path) -
         (folder / "owner").write_text(str(pid))
         if name.endswith("old"):
             os.utime(folder / "owner", (0, 0))
-    (tmp_path / "reelscribe-ray-of-nobody").mkdir()
+    for name, times in (("nobody-new", None), ("nobody-old", (0, 0))):
+        (tmp_path / f"reelscribe-ray-{name}").mkdir()
+        os.utime(tmp_path / f"reelscribe-ray-{name}", times)
     (tmp_path / "something-else").mkdir()
-    assert [path.name for path in sweep_folders(tmp_path)] == ["reelscribe-ray-dead-old"]
+    swept = {path.name for path in sweep_folders(tmp_path)}
+    assert swept == {"reelscribe-ray-dead-old", "reelscribe-ray-nobody-old"}
     assert len(list(tmp_path.iterdir())) == 4
