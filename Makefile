@@ -1,6 +1,7 @@
 # What a person or the continuous integration runs; `make help` lists it. Linux on x86-64, Python 3.11 or 3.12.
 # Variables: ENV=cpu|gpu   the lock to install; by default gpu where an NVIDIA driver answers
 #            SOURCE=URI    the videos that `make demo` describes instead of its own clips
+#            ROWS=N        how many rows `make demo` shows
 #            RECIPE=NAME   the recipe of `make demo`, instead of the one that fits this machine
 #            ARGS=...      further arguments of pytest, of the benchmarks or of `uv pip compile`
 
@@ -10,8 +11,9 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: help env demo test test-fast chaos check bench lock clean
 
-# To the shell by name, so that any character may stand in them.
-export SOURCE RECIPE
+# To the shell by name and as they are, so that any character may stand in them.
+override SOURCE := $(value SOURCE)
+export SOURCE RECIPE ROWS
 ENV ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 PYTHON_VERSIONS := >=3.11,<3.13
 PYTHON := .venv/bin/python
@@ -27,7 +29,7 @@ help:  ## This list
 env: $(STAMP)  ## Makes the environment, .venv/, from the lock for this machine
 
 demo: $(STAMP)  ## Describes a few clips, or SOURCE=folder, and shows the table
-	@$(PYTHON) -m jobs.demo $${SOURCE:+--source "$$SOURCE"} $${RECIPE:+--recipe "$$RECIPE"}
+	@$(PYTHON) -m jobs.demo $${SOURCE:+--source "$$SOURCE"} $${RECIPE:+--recipe "$$RECIPE"} $${ROWS:+--rows "$$ROWS"}
 
 test: $(STAMP)  ## All tests: at most 20 minutes on 2 cores and 24 GiB, without a GPU
 	$(TEST) -m "not chaos" $(ARGS)
@@ -62,7 +64,7 @@ lock: | $(UV)  ## Compiles both locks from pyproject.toml; ARGS=--upgrade to mov
 	  diff requirements/$$env.txt .cache/lock-3.12.txt && echo "requirements/$$env.txt fits Python 3.11 and 3.12"; \
 	done
 
-clean:  ## Removes all that the other targets made
+clean:  ## Removes all that the other targets made here (tiny models stay in ~/.cache/reelscribe)
 	rm -rf .venv .cache demo .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

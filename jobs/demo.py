@@ -17,6 +17,8 @@ from jobs.cli import parser, positive, run_command
 from jobs.demo_clips import TITLES_NAME, make_clips
 from jobs.demo_table import newest_fingerprints, read_rows, render
 from jobs.status import PLAIN_WIDTH
+from records.outcomes import STAGES
+from storage.catalog import Catalog
 from storage.stores import Store
 
 HUB_TIMEOUT_SECONDS = 3.0
@@ -53,7 +55,10 @@ def plan(source: str | None, recipe: str | None, folder: Path) -> tuple[list[str
         output = folder / "output" / recipe
         files = ["--source", str(folder / "clips"), "--metadata", str(folder / "clips" / TITLES_NAME)]
     else:
-        output = folder / "output" / f"{recipe}-{hashlib.blake2b(source.encode(), digest_size=4).hexdigest()}"
+        from jobs.listing import normal_source  # as late as the command itself: see main
+
+        digest = hashlib.blake2b(normal_source(source).encode(), digest_size=4).hexdigest()
+        output = folder / "output" / f"{recipe}-{digest}"
         # A folder of the user's may have changed since the last time.
         files = ["--source", source, *(["--refresh"] if output.exists() else [])]
     return [*files, "--output", str(output), "--recipe", recipe], output
@@ -64,8 +69,12 @@ def show(output: str, rows: int) -> None:
     store = Store.open(output)
     fingerprints = newest_fingerprints(store)
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    console.print(render(read_rows(store, fingerprints, rows)))
-    for stage, fingerprint in fingerprints.items():
+    shown = read_rows(store, fingerprints, rows)
+    console.print(render(shown))
+    catalog = Catalog.open(store)
+    if catalog is not None and catalog.item_count > len(shown):
+        print(f"{len(shown)} of {catalog.item_count} items; --rows N (make demo ROWS=N) shows more")
+    for stage, fingerprint in ((stage, fingerprints[stage]) for stage in STAGES if stage in fingerprints):
         print(f"{stage:>15}  {output}/stages/{stage}/{fingerprint}/")
     print(f"{'runs':>15}  {output}/runs/   (report.md of each run)")
 

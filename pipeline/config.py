@@ -165,5 +165,5 @@ def _reason(error: ValidationError) -> str:
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
-        return f"{place}: {message}" if place else message
+        return message if not place or message.startswith(f"{place.rpartition('.')[2]}: ") else f"{place}: {message}"
     return f"{place}: {message[0].lower()}{message[1:]}, not {first['input']!r}"
