@@ -99,8 +99,8 @@ class DecodeStage:
         self._check_size(len(data))
         return data
 
-    def _check_size(self, size_bytes: int) -> None:
-        if size_bytes > self._config.max_bytes:
+    def _check_size(self, size_bytes: int | None) -> None:
+        if size_bytes is not None and size_bytes > self._config.max_bytes:
             raise BadItemError(FailureKind.TOO_LARGE, f"{size_bytes} bytes, more than {self._config.max_bytes}")
 
     def _decode(self, item: CatalogItem, future: "Future[bytes]", *, video: bool, audio: bool) -> Decoded | Failure:

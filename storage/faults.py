@@ -65,6 +65,14 @@ class IncompleteReadError(ConnectionError):
     """Fewer bytes came than the store announced."""
 
 
+class HttpStatusError(OSError):
+    """A web server answered with a status that is no success."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryConfig:
     """How transient faults of a store are retried: exponential backoff with full jitter.
@@ -99,7 +107,7 @@ def s3_status(error: BaseException | None) -> tuple[int, str]:
 def classify(error: BaseException) -> FailureKind | None:
     """What an error of a store means for the item being read, or None where it is none of a store's faults."""
     status, code = s3_status(error)
-    if status == 0 and isinstance(error, aiohttp.ClientResponseError):
+    if status == 0 and isinstance(error, (aiohttp.ClientResponseError, HttpStatusError)):
         status = error.status
     if status:
         return _classify_status(status, code)
@@ -156,7 +164,7 @@ def describe(error: BaseException) -> str:
     status, code = s3_status(error)
     if status:
         return f"{code or 'error'} ({status})" if code != str(status) else f"HTTP {status}"
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, (aiohttp.ClientResponseError, HttpStatusError)):
         return f"HTTP {error.status}"
     if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
         return errno.errorcode[error.errno]
@@ -167,5 +175,8 @@ def redact(uri: str) -> str:
     """A URI without what may be secret: user, password and, for anything but a path or S3 key, the query."""
     if "://" not in uri or uri.startswith(("s3://", "file://")):
         return uri
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return f"{uri.partition('://')[0]}://…"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
