@@ -1,11 +1,13 @@
 """The objects of a source that are no videos themselves: lists, tars and Parquet files, by name or all of a folder."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from records.errors import UserError
 from storage.backends import Entry
 from storage.faults import redact
+from storage.local_listing import entry_of
 from storage.stores import Store
 
 
@@ -45,7 +47,10 @@ def open_object(uri: str) -> SourceObject:
     folder, name = split_uri(uri)
     store = Store.open(folder)
     try:
-        entry = store.entry(name)
+        if "://" not in store.root:  # its folder may hold millions of others
+            entry = entry_of(name, os.stat(store.uri(name)))
+        else:
+            entry = store.entry(name)
     except FileNotFoundError:
         raise UserError(f"{redact(uri)}: there is no such file") from None
     where = uri if uri.startswith(("http://", "https://")) else store.uri(name)

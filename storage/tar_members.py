@@ -78,8 +78,8 @@ class TarReader:
                 while (found := tar.next()) is not None:
                     tar.members = []  # type: ignore[attr-defined] # it would remember every one
                     self._file.allowance = _MOST_HEADER_BYTES
-                    if tar.offset <= behind:
-                        raise tarfile.ReadError("a member of negative length")
+                    if tar.offset <= behind or not found.pax_headers.get("size", "0").isdecimal():
+                        raise tarfile.ReadError("a member whose length makes no sense")
                     behind = tar.offset
                     member = None if found.isdir() else self._member(found)
                     if member is not None:
@@ -131,6 +131,6 @@ def _wrong(found: tarfile.TarInfo) -> LeftOutReason | None:
         return LeftOutReason.SPARSE
     if not found.isreg():
         return LeftOutReason.NOT_A_FILE
-    if found.name.startswith("/") or ".." in found.name.split("/") or found.size < 0:
+    if found.name.startswith("/") or ".." in found.name.split("/"):
         return LeftOutReason.UNSAFE_NAME
     return None
