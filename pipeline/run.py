@@ -136,6 +136,7 @@ class Run:
             catalog_revision=catalog.revision,
             gate=gate,
             config=self.config.graph,
+            store=self.config.store,
         )
 
     def _run_phase(

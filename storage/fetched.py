@@ -7,6 +7,7 @@ in a file on disk that is gone with its last descriptor, whoever dies.
 import mmap
 import os
 import tempfile
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Literal
@@ -26,6 +27,7 @@ class FetchedMedia:
         self, descriptor: int, size_bytes: int, *, offset: int = 0, verify: Callable[[], None] | None = None
     ) -> None:
         self._descriptor: int | None = descriptor
+        self._lock = threading.Lock()
         self._verify = verify
         self.size_bytes = size_bytes
         self.offset = offset
@@ -68,19 +70,20 @@ class FetchedMedia:
         return self._descriptor
 
     def write(self, data: bytes | bytearray | memoryview, position: int) -> None:
-        """Writes all of the data at a position. Safe from several threads at once.
+        """Writes all of the data at a position. Safe from several threads, also from one that nobody waits for.
 
         Raises:
-            ValueError: It would go past the end.
+            ValueError: It would go past the end, or the file was closed meanwhile.
         """
         rest = memoryview(data)
         if position + rest.nbytes > self.size_bytes:
             raise ValueError(
                 f"{rest.nbytes} bytes at {position} are more than the {self.size_bytes} that were expected"
             )
-        while rest.nbytes:
-            written = os.pwrite(self.descriptor, rest, self.offset + position)
-            position, rest = position + written, rest[written:]
+        with self._lock:  # a descriptor that is closed while it is written to may be another file's by then
+            while rest.nbytes:
+                written = os.pwrite(self.descriptor, rest, self.offset + position)
+                position, rest = position + written, rest[written:]
 
     def view(self) -> memoryview:
         """The bytes, mapped and not copied; valid for as long as the view lives, also after `close`."""
@@ -101,9 +104,10 @@ class FetchedMedia:
 
     def close(self) -> None:
         """Lets go of the file. Safe to call twice."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, None
+            if descriptor is not None:
+                os.close(descriptor)
 
     def __enter__(self) -> "FetchedMedia":
         return self

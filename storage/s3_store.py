@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from storage.backends import Entry
-from storage.faults import s3_status
+from storage.faults import TimeLimits, s3_status
 from storage.s3_client import S3Client, clean_etag, split_s3_uri
 
 _DELETE_KEYS = 1000
@@ -14,10 +14,10 @@ _DELETE_KEYS = 1000
 class S3Backend:
     """A prefix of a bucket on S3 or on a server that speaks its protocol and honours conditional writes."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, limits: TimeLimits) -> None:
         self._bucket, key = split_s3_uri(uri)
         self._prefix = f"{key.rstrip('/')}/" if key.strip("/") else ""
-        self._client = S3Client()
+        self._client = S3Client(limits)
 
     @property
     def root(self) -> str:
