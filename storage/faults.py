@@ -82,7 +82,7 @@ class TimeLimits:
 
     connect_seconds: float = 10.0
     """Longest that a connection may take to open."""
-    stall_seconds: float = 30.0
+    stall_seconds: float = 15.0
     """Longest wait for an answer to begin, and for each next byte of it."""
     request_seconds: float = 300.0
     """Longest that one request and its whole answer may take, however steadily bytes come."""

@@ -42,12 +42,13 @@ class S3Reader:
             raise
 
     def _read_whole(self, item: CatalogItem, check: CatalogCheck) -> FetchedMedia:
-        """One request, one try."""
-        media = self._config.spill.room(item.size_bytes)
+        """One request, one try; as much room as the store says that there are bytes."""
+        made: list[FetchedMedia] = []
 
         def accept(answer: Answer) -> Write:
             check(answer.length, answer.etag)
-            return media.write
+            made.append(self._config.spill.room(answer.length))
+            return made[0].write
 
         arguments = _arguments(item)
         if item.byte_offset is not None:
@@ -55,9 +56,10 @@ class S3Reader:
         try:
             self._client.stream(arguments, accept=accept, on_thread=self._config.spill.on_disk(item.size_bytes))
         except BaseException:
-            media.close()
+            for media in made:
+                media.close()
             raise
-        return media
+        return made[0]
 
     def _read_parts(self, item: CatalogItem, check: CatalogCheck) -> FetchedMedia:
         """Ranges, several at once. Each asks for the ETag that the first one had."""

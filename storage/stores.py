@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from records.errors import FailureKind, TransientError, UserError
-from storage.backends import Backend, Entry, path_order
+from storage.backends import DELETE_PATHS, Backend, Entry, path_order
 from storage.faults import TRANSIENT, RetryConfig, TimeLimits, classify, describe, redact, s3_status, with_retries
 from storage.fsspec_store import FsspecBackend
 from storage.local_store import LocalBackend
@@ -179,11 +179,22 @@ class Store:
 
     def folders(self, prefix: str) -> Sequence[str]:
         """Names of the folders right below a folder's path (which ends in `/`), in order."""
-        return self._guarded(prefix, lambda: list(self._backend.folders(prefix)))
+        names, token = self._folder_page(prefix, "")
+        while token:
+            more, token = self._folder_page(prefix, token)
+            names = [*names, *more]
+        return names
+
+    def _folder_page(self, prefix: str, token: str) -> tuple[Sequence[str], str]:
+        return self._guarded(prefix, lambda: self._backend.folders(prefix, token))
 
     def delete(self, paths: Sequence[str]) -> None:
         """Removes objects; those that are gone already are no error."""
-        self._guarded(paths[0] if paths else "", lambda: self._backend.delete(paths))
+        for start in range(0, len(paths), DELETE_PATHS):
+            self._delete_some(paths[start : start + DELETE_PATHS])
+
+    def _delete_some(self, paths: Sequence[str]) -> None:
+        self._guarded(paths[0], lambda: self._backend.delete(paths))
 
     def sweep(self, min_age_seconds: float = 86_400.0) -> int:
         """Removes what killed writers left behind in a local store; returns how many files. Others leave nothing."""
