@@ -203,5 +203,8 @@ def redact(uri: str) -> str:
     """A URI without what may be secret: user, password and, for anything but a path or S3 key, the query."""
     if "://" not in uri or uri.startswith(("s3://", "file://")):
         return uri
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return f"{uri.partition('://')[0]}://…"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

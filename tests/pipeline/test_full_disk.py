@@ -25,7 +25,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_run(drivers_ray: Environment, t
         (source / f"{number:02d}.mp4").write_bytes(clip)
     specs = light_specs(tmp_path)
     with mounted(output, 2 << 20):
-        driver = light_job(output, tmp_path / "notes", drivers_ray, source=source, shard_size=4)
+        driver = light_job(output, tmp_path / "notes", drivers_ray, source=source, shard_size=4, seconds=0.15)
         assert driver.reaches(lambda: any(output.glob("stages/*/*/*.parquet")))
         filler = output / "filler"
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
