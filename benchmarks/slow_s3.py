@@ -1,7 +1,8 @@
 """A server that speaks as much of S3 as reading needs, slowly: `python -m benchmarks.slow_s3 MS MB`.
 
-Each answer waits for so many milliseconds; one connection carries at most so many megabytes a second. Objects are named by their size: `GET /bucket/<anything>-<bytes>` answers with so many bytes. It prints its address and
-ends with its standard input.
+Each answer waits for so many milliseconds; one connection carries at most so many megabytes a second. Objects are
+named by their size: `GET /bucket/<anything>-<bytes>` answers with so many bytes. It prints its address and ends with
+its standard input.
 """
 
 import asyncio
