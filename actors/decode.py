@@ -132,15 +132,17 @@ class DecodeStage:
 
     def _reserve(self, item: CatalogItem, *, ahead: bool) -> Reservation | None:
         """Room for an item: what is ahead of need takes it only if it is there, what is needed next waits for it."""
-        size_bytes = 0 if item.size_bytes > self._config.max_bytes else item.size_bytes
+        size_bytes = self._in_flight.unknown_bytes if item.size_bytes is None else item.size_bytes
+        if size_bytes > self._config.max_bytes:  # it will be refused unread
+            size_bytes = 0
         return self._budget.try_reserve(size_bytes) if ahead else self._budget.reserve(size_bytes)
 
     def _fetch_within_limit(self, item: CatalogItem) -> FetchedMedia:
         self._check_size(item.size_bytes)
         return self._fetch(item)
 
-    def _check_size(self, size_bytes: int) -> None:
-        if size_bytes > self._config.max_bytes:
+    def _check_size(self, size_bytes: int | None) -> None:
+        if size_bytes is not None and size_bytes > self._config.max_bytes:
             raise BadItemError(FailureKind.TOO_LARGE, f"{size_bytes} bytes, more than {self._config.max_bytes}")
 
     def _decode(self, place: int, fetched: _Fetch, future: "Future[FetchedMedia]") -> Decoded | Failure:

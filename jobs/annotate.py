@@ -4,7 +4,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import FAILED_EXIT, add_config_arguments, config_of, console_and_logging, parser, positive, run_command
+from jobs.cli import (
+    FAILED_EXIT,
+    add_config_arguments,
+    add_source_arguments,
+    config_of,
+    console_and_logging,
+    parser,
+    positive,
+    run_command,
+)
 from jobs.listing import list_into_catalog
 from pipeline.assemble import build_specs
 from pipeline.config import apply_overrides
@@ -31,7 +40,7 @@ exit codes: 0 all done (items with errors are rows too: see the report), 1 the l
 def options_of(argv: Sequence[str]) -> argparse.Namespace:
     """The command line, checked as far as that needs no file."""
     arguments = parser("annotate", "Describes every item of a source; resumes where an earlier run ended.", EXAMPLES)
-    arguments.add_argument("--source", metavar="URI", help="folder or prefix of videos; may be left out once listed")
+    add_source_arguments(arguments)
     arguments.add_argument("--output", metavar="URI", required=True, help="where the catalog and all results lie")
     arguments.add_argument("--metadata", metavar="URI", help="CSV, JSON Lines or Parquet with video_id, title, …")
     add_config_arguments(arguments)
@@ -68,6 +77,8 @@ def main(argv: Sequence[str]) -> int:
         list_into_catalog(
             store,
             source=options.source,
+            source_format=options.format,
+            columns=options.columns,
             metadata=options.metadata,
             shard_size=config.shard_size,
             refresh_known=options.refresh,

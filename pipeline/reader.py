@@ -2,7 +2,7 @@
 
 import functools
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +24,13 @@ def live_items(catalog: Catalog, shard_id: str) -> list[CatalogItem]:
     """The items of a shard that are neither superseded by a newer version nor deleted, in the shard's order."""
     removed = catalog.removed(shard_id)
     return [item for item in catalog.read_shard(shard_id) if item.key not in removed]
+
+
+def fetchable_items(catalog: Catalog, shard_id: str) -> list[CatalogItem]:
+    """The live items with the URIs to fetch them from: presigned URLs as they were listed last. Not to be shown."""
+    locations = catalog.locations(shard_id)
+    items = live_items(catalog, shard_id)
+    return [replace(item, uri=locations[item.key]) if item.key in locations else item for item in items]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +64,7 @@ class ShardReader:
         )
         return select_rows(
             task=task,
-            items=live_items(catalog, task.shard_id),
+            items=fetchable_items(catalog, task.shard_id),
             metadata=metadata,
             tables={stage: self._stored(tables, stage, task) for stage in self._needed(task)},
             specs=self.specs,

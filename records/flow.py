@@ -43,6 +43,8 @@ _FIELDS: "list[pa.Field[Any]]" = [
     pa.field("size_bytes", pa.int64()),
     pa.field("etag", pa.string()),
     pa.field("byte_offset", pa.int64()),
+    pa.field("row_index", pa.int64()),
+    pa.field("column", pa.string()),
     pa.field("title", pa.string()),
     pa.field("extra", pa.map_(pa.string(), pa.string())),
     pa.field("pending", pa.list_(pa.string())),
@@ -110,7 +112,7 @@ def flow_rows(table: pa.Table, stages: Sequence[str] = STAGES) -> list[FlowRow]:
 
 
 def _flow_row(line: Mapping[str, Any], stages: Sequence[str]) -> FlowRow:
-    names = ("video_id", "version", "uri", "size_bytes", "etag", "byte_offset")
+    names = ("video_id", "version", "uri", "size_bytes", "etag", "byte_offset", "row_index", "column")
     return FlowRow(
         shard_id=line["shard_id"],
         position=line["position"],

@@ -7,8 +7,8 @@ refresh killed before that leaves files that nothing points at, and the next one
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,9 @@ from storage.catalog import (
 )
 from storage.catalog_index import IndexRow, index_files, index_folder, partition_of, read_index
 from storage.catalog_join import Fresh, Join, metadata_row
-from storage.sources import SourceItem
+from storage.catalog_locations import LocationWriter
+from storage.signed_urls import signature_digest
+from storage.source_items import LeftOutReason, Listing
 from storage.stores import Store
 from storage.tables import encode_records
 
@@ -51,12 +53,24 @@ class CatalogChange:
     unchanged: int
     metadata_changed: int
     """Items known before whose title or further columns differ."""
-    duplicates: int
-    """Items left out because an earlier one of the listing has their id."""
-    duplicate_ids: tuple[str, ...] = ()
-    """The first few of them."""
+    relocated: int = 0
+    """Unchanged items whose URL was signed anew."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """What of the source became no item: reason to count."""
+    left_out_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Reason to the first few of them."""
     metadata_unmatched: int = 0
     """Lines of the metadata table without an item, or with an id seen before."""
+
+    @property
+    def duplicates(self) -> int:
+        """Items left out because an earlier one of the listing has their id."""
+        return self.left_out.get(LeftOutReason.REPEATED_ID, 0)
+
+    @property
+    def duplicate_ids(self) -> Sequence[str]:
+        """The first few of them."""
+        return self.left_out_names.get(LeftOutReason.REPEATED_ID, ())
 
 
 class _Writer:
@@ -71,6 +85,7 @@ class _Writer:
         empty: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._removed = empty if base is None else base.files.removed.copy()
         self._metadata = empty if base is None else base.files.metadata.copy()
+        self.locations = LocationWriter(base, join, self.revision)
         self._new_metadata: list[int] = []
         """Generation of the metadata of each new shard."""
 
@@ -102,6 +117,7 @@ class _Writer:
         yield shard_path(number), encode_records(CatalogItem, [row.item for row in rows])
         if titled:
             yield metadata_path(number, 0), encode_records(MetadataRow, titled)
+        yield from self.locations.new_shard(number, rows)
 
     def removed_files(self) -> Iterator[tuple[str, bytes]]:
         """A whole new `removed` file for each shard that lost items."""
@@ -148,28 +164,31 @@ class _Writer:
         return ShardFiles(
             removed=np.concatenate([self._removed, np.full(len(fresh), NONE, dtype=np.int64)]),
             metadata=np.concatenate([self._metadata, fresh]),
+            locations=self.locations.revisions(),
         )
 
 
 def refresh(
     store: Store,
-    listing: Iterable[SourceItem],
+    listing: Listing,
     metadata: Iterable[tuple[str, Metadata]] | None,
     source: str,
     shard_size: int,
     next_metadata_generation: Callable[[str], int],
     first_shard_items: int | None = None,
+    source_format: str = "files",
 ) -> CatalogChange:
     """Commits a listing as the catalog's next revision, unless it changes nothing. The caller holds the lease.
 
     Args:
-        listing: Each id once; of several items with one id the first counts.
+        listing: Each id once; of several items with one id the first counts. What was left out is counted.
         metadata: Id and metadata, of several lines with one id the first; an item that it does not name keeps its own.
         source: What was listed, the same for the life of a catalog.
         shard_size: Most items in each new shard.
         next_metadata_generation: For the id of a shard whose metadata is edited, a generation above that of every table
             made from it.
         first_shard_items: Items of the catalog's very first shard, so that a first try of a few items is a whole shard.
+        source_format: How the source was read, likewise the same for the life of a catalog.
 
     Raises:
         UserError: The catalog lists another source, or `shard_size` is below 1.
@@ -180,28 +199,33 @@ def refresh(
     base = Catalog.open(store)
     if base is not None and base.source != source:
         raise UserError(f"{store.root}: its catalog lists {base.source}, not {source}: choose another output")
+    if base is not None and base.format != source_format:
+        words = f"its catalog lists {source} with --format {base.format}, not {source_format}"
+        raise UserError(f"{store.root}: {words}: choose another output")
     with tempfile.TemporaryDirectory(prefix="catalog-refresh-") as folder:
         join = Join(Path(folder))
         join.take(listing, metadata if metadata is not None else ())
         join.run(read_index(store, base.revision) if base is not None else iter(()))
         counts = join.counts
-        if base is not None and not (counts.new or counts.changed or counts.deleted or counts.metadata_changed):
+        changed = counts.new or counts.changed or counts.deleted or counts.metadata_changed or counts.relocated
+        if base is not None and not changed:
             return _change(base.revision, join)
         writer = _Writer(base, join, shard_size, first_shard_items)
         store.create_many(writer.new_shards())
         store.create_many(writer.removed_files())
+        store.create_many(writer.locations.known_shards())
         store.create_many(writer.metadata_files(next_metadata_generation))
         # A killed refresh may have cut its files elsewhere: none of them may lie beside this one's.
         store.delete([entry.path for entry in store.list(index_folder(writer.revision))])
         store.create_many(index_files(writer.revision, join.index))
     store.create_many([(shard_files_path(writer.revision), writer.shard_files().encode())])
-    _commit(store, writer, join, source, shard_size)
+    _commit(store, writer, join, source, source_format, shard_size)
     if base is not None:
         store.delete([entry.path for entry in store.list(index_folder(base.revision))])
     return _change(writer.revision, join)
 
 
-def _commit(store: Store, writer: _Writer, join: Join, source: str, shard_size: int) -> None:
+def _commit(store: Store, writer: _Writer, join: Join, source: str, source_format: str, shard_size: int) -> None:
     counts = join.counts
     revision = Revision(
         revision=writer.revision,
@@ -214,6 +238,9 @@ def _commit(store: Store, writer: _Writer, join: Join, source: str, shard_size: 
         deleted=counts.deleted,
         unchanged=counts.unchanged,
         metadata_changed=counts.metadata_changed,
+        format=source_format,
+        relocated=counts.relocated,
+        left_out=dict(sorted(counts.left_out.items())),
     )
     if not store.create(revision_path(writer.revision), encode_revision(revision)):
         raise BusyError(f"{store.root}: another listing committed revision {writer.revision} meanwhile")
@@ -228,8 +255,9 @@ def _change(revision: int, join: Join) -> CatalogChange:
         deleted=counts.deleted,
         unchanged=counts.unchanged,
         metadata_changed=counts.metadata_changed,
-        duplicates=counts.duplicates,
-        duplicate_ids=tuple(counts.duplicate_ids),
+        relocated=counts.relocated,
+        left_out=dict(sorted(counts.left_out.items())),
+        left_out_names={reason: tuple(names) for reason, names in counts.left_out_names.items()},
         metadata_unmatched=counts.metadata_unmatched,
     )
 
@@ -246,4 +274,7 @@ def _index_row(row: Fresh, shard: int) -> IndexRow:
         etag=item.etag,
         byte_offset=item.byte_offset,
         metadata=row.metadata,
+        row_index=item.row_index,
+        column=item.column,
+        signature=signature_digest(row.location) if row.location else "",
     )

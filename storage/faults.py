@@ -92,6 +92,14 @@ class TimeLimits:
             raise ValueError("limits: connect_seconds, stall_seconds and request_seconds must be positive")
 
 
+class HttpStatusError(OSError):
+    """A web server answered with a status that is no success."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryConfig:
     """How transient faults of a store are retried: exponential backoff with full jitter.
@@ -126,7 +134,7 @@ def s3_status(error: BaseException | None) -> tuple[int, str]:
 def classify(error: BaseException) -> FailureKind | None:
     """What an error of a store means for the item being read, or None where it is none of a store's faults."""
     status, code = s3_status(error)
-    if status == 0 and isinstance(error, aiohttp.ClientResponseError):
+    if status == 0 and isinstance(error, (aiohttp.ClientResponseError, HttpStatusError)):
         status = error.status
     if status:
         return _classify_status(status, code)
@@ -192,7 +200,7 @@ def describe(error: BaseException) -> str:
     status, code = s3_status(error)
     if status:
         return f"{code or 'error'} ({status})" if code != str(status) else f"HTTP {status}"
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, (aiohttp.ClientResponseError, HttpStatusError)):
         return f"HTTP {error.status}"
     if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
         return errno.errorcode[error.errno]

@@ -18,7 +18,7 @@ class FetchConfig:
     max_bytes: int = 2 * 1024**3
     """Largest object or byte range that is read."""
     limits: TimeLimits = field(default_factory=TimeLimits)
-    """How long one request may take; on S3."""
+    """How long one request may take; on S3 and http."""
     retry: RetryConfig = field(default_factory=RetryConfig)
     """How throttling, time-outs, resets, short bodies and contradictions are retried."""
     in_flight: InFlightConfig = field(default_factory=InFlightConfig)
@@ -29,7 +29,9 @@ class FetchConfig:
     """Larger items are read in byte ranges of this size, each retried by itself."""
     parts_at_once: int = 4
     """Byte ranges of one item that are read at a time."""
+    parquet_disk_bytes: int = 8 * 1024**3
+    """Most that rows of Parquet files take in temporary files of one worker, one row group at least."""
 
     def __post_init__(self) -> None:
-        if self.max_bytes < 1 or self.part_bytes < 1 or self.parts_at_once < 1:
-            raise ValueError("fetch: max_bytes, part_bytes and parts_at_once must be positive")
+        if min(self.max_bytes, self.part_bytes, self.parts_at_once, self.parquet_disk_bytes) < 1:
+            raise ValueError("fetch: max_bytes, part_bytes, parts_at_once and parquet_disk_bytes must be positive")

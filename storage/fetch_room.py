@@ -1,8 +1,9 @@
 """Where the bytes of an item go, and how a large one is read: in parts, several at once, each with its own retries."""
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -27,26 +28,36 @@ class SpillConfig:
         if self.above_bytes < 0:
             raise ValueError("spill: above_bytes must not be negative")
 
-    def on_disk(self, size_bytes: int) -> bool:
-        """Whether an item of this size lies on disk."""
-        return size_bytes > self.above_bytes
+    def on_disk(self, size_bytes: int | None) -> bool:
+        """Whether an item of this size lies on disk; one of unknown size does."""
+        return size_bytes is None or size_bytes > self.above_bytes
 
-    def room(self, size_bytes: int) -> FetchedMedia:
-        """Room for an item.
+    def room(self, size_bytes: int | None) -> FetchedMedia:
+        """Room for an item; for one of unknown size a file that grows.
 
         Raises:
             SpillError: The disk is full or cannot be written.
         """
-        if not self.on_disk(size_bytes):
+        if size_bytes is not None and not self.on_disk(size_bytes):
             return FetchedMedia.empty(size_bytes)
         folder = self.folder if self.folder is not None else tempfile.gettempdir()
         try:
             return FetchedMedia.empty(size_bytes, folder)
         except OSError as error:
+            size = f"{size_bytes} bytes" if size_bytes is not None else "a video of unknown size"
             raise SpillError(
-                f"no room for {size_bytes} bytes in {folder}, where large videos are set aside: "
-                f"{os.strerror(error.errno or 0)}"
+                f"no room for {size} in {folder}, where large videos are set aside: {os.strerror(error.errno or 0)}"
             ) from None
+
+
+@contextlib.contextmanager
+def kept(media: FetchedMedia) -> Iterator[FetchedMedia]:
+    """Lets go of the room where filling it fails."""
+    try:
+        yield media
+    except BaseException:
+        media.close()
+        raise
 
 
 def read_in_parts(size_bytes: int, part_bytes: int, at_once: int, read: Callable[[int, int], None]) -> None:

@@ -29,6 +29,7 @@ class FetchedMedia:
         self._descriptor: int | None = descriptor
         self._lock = threading.Lock()
         self._verify = verify
+        self._grows = False
         self.size_bytes = size_bytes
         self.offset = offset
 
@@ -40,23 +41,26 @@ class FetchedMedia:
         return media
 
     @classmethod
-    def empty(cls, size_bytes: int, spill_folder: str | None = None) -> "FetchedMedia":
+    def empty(cls, size_bytes: int | None, spill_folder: str | None = None) -> "FetchedMedia":
         """Room for so many bytes, to be written.
 
         Args:
+            size_bytes: How many; None for as many as will be written.
             spill_folder: Where the file is made; None for memory.
 
         Raises:
             OSError: ENOSPC where there is not so much room on disk: all of it is taken at once.
         """
         if spill_folder is None:
-            media = cls(os.memfd_create("media"), size_bytes)
-            os.truncate(media.descriptor, size_bytes)
-            return media
-        with tempfile.TemporaryFile(dir=spill_folder, prefix="reelscribe-", buffering=0) as file:
-            if size_bytes:
-                os.posix_fallocate(file.fileno(), 0, size_bytes)
-            return cls(os.dup(file.fileno()), size_bytes)
+            media = cls(os.memfd_create("media"), size_bytes or 0)
+            os.truncate(media.descriptor, media.size_bytes)
+        else:
+            with tempfile.TemporaryFile(dir=spill_folder, prefix="reelscribe-", buffering=0) as file:
+                if size_bytes:
+                    os.posix_fallocate(file.fileno(), 0, size_bytes)
+                media = cls(os.dup(file.fileno()), size_bytes or 0)
+        media._grows = size_bytes is None
+        return media
 
     @property
     def descriptor(self) -> int:
@@ -76,6 +80,8 @@ class FetchedMedia:
             ValueError: It would go past the end, or the file was closed meanwhile.
         """
         rest = memoryview(data)
+        if self._grows:
+            self.size_bytes = max(self.size_bytes, position + rest.nbytes)
         if position + rest.nbytes > self.size_bytes:
             raise ValueError(
                 f"{rest.nbytes} bytes at {position} are more than the {self.size_bytes} that were expected"

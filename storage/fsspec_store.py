@@ -18,6 +18,9 @@ from storage.faults import redact
 
 logger = logging.getLogger(__name__)
 
+_EXTRAS = {"gcs": ("gs", "gcs"), "azure": ("az", "abfs", "abfss", "adl")}
+_PACKAGES = {"gcs": "gcsfs", "azure": "adlfs"}
+
 
 class FsspecBackend:
     """A folder or prefix of a file system that fsspec knows."""
@@ -110,6 +113,14 @@ class FsspecBackend:
 
     def _path(self, path: str) -> str:
         return f"{self._base}/{path}"
+
+
+def missing_package(scheme: str) -> str:
+    """What to install where fsspec knows a scheme and its package is not there."""
+    extra = next((name for name, schemes in _EXTRAS.items() if scheme in schemes), None)
+    if extra is None:
+        return f"install the fsspec package for {scheme!r}"
+    return f"{scheme}:// needs the package {_PACKAGES[extra]}: install it, or this project with the extra {extra!r}"
 
 
 def etag_of(info: Mapping[str, Any]) -> str:

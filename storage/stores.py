@@ -16,8 +16,10 @@ from typing import Final, TypeVar
 from records.errors import FailureKind, TransientError, UserError
 from storage.backends import DELETE_PATHS, Backend, Entry, path_order
 from storage.faults import TRANSIENT, RetryConfig, TimeLimits, classify, describe, redact, s3_status, with_retries
-from storage.fsspec_store import FsspecBackend
+from storage.fsspec_store import FsspecBackend, missing_package
+from storage.http_store import HttpBackend
 from storage.local_store import LocalBackend
+from storage.range_reader import RangeReader
 from storage.s3_store import S3Backend
 
 T = TypeVar("T")
@@ -96,8 +98,12 @@ class Store:
         """
         return self._guarded(path, lambda: self._backend.read(path))
 
-    def open_input(self, path: str) -> io.BufferedReader:
+    def open_input(self, path: str, *, buffer_bytes: int = 64 * 1024, max_ahead_bytes: int = 0) -> io.BufferedReader:
         """An object to seek in, as pyarrow reads Parquet: only the ranges asked for travel, each with retries.
+
+        Args:
+            buffer_bytes: Least that is fetched at a time.
+            max_ahead_bytes: Most that is read ahead where the object is read in sequence.
 
         Raises:
             FileNotFoundError: There is none.
@@ -107,7 +113,7 @@ class Store:
         def read(start: int, end: int) -> bytes:
             return self._guarded(path, lambda: self._backend.read_range(path, start, end))
 
-        return io.BufferedReader(_RangeReader(read, size), buffer_size=64 * 1024)
+        return io.BufferedReader(RangeReader(read, size, max_ahead_bytes), buffer_size=buffer_bytes)
 
     def exists(self, path: str) -> bool:
         """Whether there is an object now: nothing is cached."""
@@ -174,6 +180,17 @@ class Store:
                 self._raise_typed(prefix, error)
                 raise
 
+    def entry(self, path: str) -> Entry:
+        """One object's entry of the listing.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        found = next(self.list(path), None)
+        if found is None or found.path != path:
+            raise FileNotFoundError(errno.ENOENT, "no such object", redact(self.uri(path)))
+        return found
+
     def _page(self, prefix: str, after: str) -> tuple[Iterator[Entry], bool]:
         return self._guarded(prefix, lambda: self._backend.page(prefix, after))
 
@@ -228,38 +245,6 @@ class Store:
             raise FileNotFoundError(errno.ENOENT, "no such object", where) from None
 
 
-class _RangeReader(io.RawIOBase):
-    """A seekable file over ranged reads."""
-
-    def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
-        self._read = read
-        self._size = size
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
-        end = min(self._position + len(buffer), self._size)
-        if end <= self._position:
-            return 0
-        data = self._read(self._position, end)
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-
 def _backend(uri: str, limits: TimeLimits) -> Backend:
     scheme, separator, rest = uri.partition("://")
     if not uri:
@@ -270,9 +255,11 @@ def _backend(uri: str, limits: TimeLimits) -> Backend:
         return LocalBackend(Path(rest))
     if scheme in ("s3", "s3a"):
         return S3Backend(uri, limits)
+    if scheme in ("http", "https"):
+        return HttpBackend(uri, limits)
     with contextlib.suppress(ImportError):
         try:
             return FsspecBackend(uri)
         except ValueError:
             raise UserError(f"{redact(uri)}: unknown kind of store {scheme!r}") from None
-    raise UserError(f"{redact(uri)}: install the fsspec package for {scheme!r}")
+    raise UserError(f"{redact(uri)}: {missing_package(scheme)}")
