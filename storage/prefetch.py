@@ -49,19 +49,18 @@ class _Running(threading.Thread, Generic[T]):
     def run(self) -> None:
         """Fills the queue until the generator ends or nobody wants more."""
         last: BaseException | None = None
+        chunk: list[T] = []
         try:
-            chunk: list[T] = []
             for result in self._generator:
                 chunk.append(result)
                 if len(chunk) >= _CHUNK:
                     if not self._put(chunk):
                         return
                     chunk = []
-            if not self._put(chunk):
-                return
         except BaseException as error:  # noqa: BLE001 - raised again where the results are read
             last = error
-        self._put(last)
+        if self._put(chunk):
+            self._put(last)
 
     def results(self) -> Iterator[T]:
         """The generator's results."""

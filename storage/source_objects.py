@@ -47,10 +47,9 @@ def open_object(uri: str) -> SourceObject:
     folder, name = split_uri(uri)
     store = Store.open(folder)
     try:
-        if "://" not in store.root:  # its folder may hold millions of others
-            entry = entry_of(name, os.stat(store.uri(name)))
-        else:
-            entry = store.entry(name)
+        # On disk no listing: the folder may hold millions of others.
+        local = "://" not in store.root
+        entry = entry_of(name, os.stat(store.uri(name))) if local else store.entry(name)
     except FileNotFoundError:
         raise UserError(f"{redact(uri)}: there is no such file") from None
     where = uri if uri.startswith(("http://", "https://")) else store.uri(name)

@@ -10,7 +10,7 @@ from records.errors import BadItemError, FailureKind
 from records.items import CatalogItem
 from storage.fetch import FetchConfig, Fetcher
 from tests.storage.conftest import QUICK
-from tests.web import WebServer, serving, web  # noqa: F401 - a fixture
+from tests.web import WebServer, serving
 
 DATA = bytes(range(256)) * 40
 ETAG = hashlib.md5(DATA).hexdigest()
@@ -18,13 +18,13 @@ CONFIG = FetchConfig(max_bytes=20_000, retry=QUICK)
 
 
 @pytest.fixture
-def item(web: WebServer) -> CatalogItem:  # noqa: F811 - the fixture
+def item(web: WebServer) -> CatalogItem:
     web.objects["/v/a b.mp4"] = DATA
     return CatalogItem(video_id="a", version=1, uri=web.url("/v/a%20b.mp4"), size_bytes=len(DATA), etag=ETAG)
 
 
 @pytest.fixture
-def served(web: WebServer) -> WebServer:  # noqa: F811 - the fixture
+def served(web: WebServer) -> WebServer:
     web.objects["/v/a%20b.mp4"] = DATA
     return web
 

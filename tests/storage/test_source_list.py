@@ -13,7 +13,7 @@ from storage.fetch import FetchConfig, Fetcher
 from storage.source_items import SourceItem
 from storage.stores import Store
 from tests.storage.listings import listed
-from tests.web import WebServer, web  # noqa: F401 - a fixture
+from tests.web import WebServer
 
 ROWS = [
     {"video_id": "a/1", "uri": "clips/a.mp4", "title": 'A "title", of\ntwo lines', "views": "12", "size_bytes": "3"},
@@ -167,7 +167,7 @@ def test_text_that_is_no_unicode(tmp_path: Path) -> None:
     assert items[1].video_id == "\ufffd"
 
 
-def test_a_list_on_the_web_and_presigned(web: WebServer) -> None:  # noqa: F811 - the fixture
+def test_a_list_on_the_web_and_presigned(web: WebServer) -> None:
     web.signature = "SECRET"
     web.objects["/l/list.csv"] = b"id,uri,title\n1,../v/a.mp4,A\n2,b.mp4,B\n"
     items, _ = listed(web.signed("/l/list.csv", "SECRET"))

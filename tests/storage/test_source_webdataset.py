@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +21,7 @@ from tests.s3 import S3Server
 from tests.storage.listings import listed
 from tests.storage.tars import member, tar_of
 
+WRITING: dict[str, Literal["w:gz", "w:bz2", "w:xz"]] = {"gz": "w:gz", "bz2": "w:bz2", "xz": "w:xz"}
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 
 
@@ -233,7 +235,7 @@ def test_headers_without_end_are_not_read_into_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("packing", ["gz", "bz2", "xz"])
 def test_compressed_tars_are_refused_by_name(tmp_path: Path, packing: str) -> None:
     for name in (f"a.tar.{packing}", "a.tar"):
-        with tarfile.open(tmp_path / name, f"w:{packing}") as tar:
+        with tarfile.open(tmp_path / name, WRITING[packing]) as tar:
             member(tar, "a.mp4", b"1")
         with pytest.raises(UserError, match=rf"{name} is compressed.*unpack it"):
             listed(str(tmp_path))
