@@ -17,13 +17,16 @@ class FsspecReader:
     """Reads items of one kind of file system. Safe between threads.
 
     Raises:
-        ValueError: fsspec does not know it.
+        ValueError: fsspec does not know it, or it wants to know more than its URIs say.
         ImportError: Its package is not installed.
     """
 
     def __init__(self, config: FetchConfig, scheme: str) -> None:
         self._config = config
-        self._filesystem: Any = fsspec.filesystem(scheme, use_listings_cache=False)
+        try:
+            self._filesystem: Any = fsspec.filesystem(scheme, use_listings_cache=False)
+        except TypeError as error:
+            raise ValueError(f"{scheme}:// cannot be opened without further arguments") from error
 
     def read(self, item: CatalogItem, check: CatalogCheck) -> FetchedMedia:
         """The item's bytes, large ones in parts; looked at again behind the last, so that all are of one version.
