@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
     retry_kinds = parse_kinds(options.retry_failed) if options.retry_failed is not None else None
     specs = build_specs(config)
     select_specs(specs, stages)
-    store = Store.open(options.output)
+    store = Store.open(options.output, retry=config.store.retry, limits=config.store.limits)
     run_id = new_run_id()
     with Lease.acquire(store, run_id) as lease:
         list_into_catalog(

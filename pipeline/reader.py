@@ -17,7 +17,7 @@ from records.items import CatalogItem
 from records.schemas import StageRow
 from storage.catalog import Catalog
 from storage.stage_tables import StageTables
-from storage.stores import Store
+from storage.stores import Store, StoreConfig
 
 
 def live_items(catalog: Catalog, shard_id: str) -> list[CatalogItem]:
@@ -45,6 +45,7 @@ class ShardReader:
     catalog_revision: int
     gate: GateHandle
     """Handle of the gate's actor."""
+    store: StoreConfig
 
     def __call__(self, batch: dict[str, Any]) -> pa.Table:
         """The lines of the one shard that the batch names: none once the run is to stop."""
@@ -57,7 +58,7 @@ class ShardReader:
 
     def lines(self, task: ShardTask) -> list[FlowRow]:
         """The items of the shard that have work, with what their stages read."""
-        catalog, tables = _open(self.output_uri, self.catalog_revision)
+        catalog, tables = _open(self.output_uri, self.catalog_revision, self.store)
         metadata = (
             catalog.read_metadata(task.shard_id, task.metadata_generation) if task.metadata_generation != NONE else {}
         )
@@ -80,9 +81,9 @@ class ShardReader:
 
 
 @functools.lru_cache(maxsize=2)
-def _open(output_uri: str, catalog_revision: int) -> tuple[Catalog, StageTables]:
+def _open(output_uri: str, catalog_revision: int, config: StoreConfig) -> tuple[Catalog, StageTables]:
     """Opened once a worker process: which files a revision holds is a list of all shards."""
-    store = Store.open(output_uri)
+    store = Store.open(output_uri, retry=config.retry, limits=config.limits)
     catalog = Catalog.open(store)
     assert catalog is not None, "a plan was made from this catalog"
     assert catalog.revision == catalog_revision, "the lease keeps others from refreshing the catalog"

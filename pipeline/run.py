@@ -27,6 +27,7 @@ from pipeline.spec import Specs, select_specs
 from pipeline.stats import RunStats
 from pipeline.stop import StopFlag, watch_signals
 from storage.catalog import Catalog
+from storage.faults import redact
 from storage.journals import Journal, delete_run_journals, read_run_journal
 from storage.leases import Lease
 from storage.stage_tables import StageTables
@@ -137,6 +138,7 @@ class Run:
             catalog_revision=catalog.revision,
             gate=gate,
             config=self.config.graph,
+            store=self.config.store,
         )
 
     def _run_phase(
@@ -237,7 +239,7 @@ class Run:
         return RunReport(
             run_id=self.run_id,
             output=self.store.root,
-            source=catalog.source,
+            source=redact(catalog.source),
             recipe=self.request.recipe,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             items=catalog.item_count,

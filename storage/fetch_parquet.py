@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from records.errors import BadItemError, FailureKind
 from records.items import CatalogItem
+from storage.fetched import FetchedMedia
 from storage.range_reader import RangeReader
 
 T = TypeVar("T")
@@ -110,12 +111,12 @@ class ParquetCells:
         self._footers: _Once[_Footer] = _Once(lambda footer: 1, _FOOTERS)
         self._cells: _Once[_Cells] = _Once(lambda cells: cells.size_bytes, disk_bytes)
 
-    def __call__(self, item: CatalogItem, max_bytes: int) -> bytes:
-        """The bytes in the item's row and column.
+    def __call__(self, item: CatalogItem) -> FetchedMedia:
+        """The bytes in the item's row and column, where they lie in the temporary file.
 
         Raises:
             BadItemError: `changed` where the file is another one, `corrupt` where it cannot be read, `not_found` where
-                the row holds nothing, `too_large`, or what reading raises.
+                the row holds nothing, or what reading raises.
         """
         assert item.row_index is not None, "only rows are read here"
         try:
@@ -131,9 +132,7 @@ class ParquetCells:
         start, length = int(cells.starts[row]), int(cells.lengths[row])
         if length == _MISSING:
             raise BadItemError(FailureKind.NOT_FOUND, f"row {item.row_index} has nothing in column {item.column}")
-        if length > max_bytes:
-            raise BadItemError(FailureKind.TOO_LARGE, f"{length} bytes, over the limit of {max_bytes}")
-        return os.pread(cells.file.fileno(), length, start)
+        return FetchedMedia(os.dup(cells.file.fileno()), length, offset=start)
 
     def _footer(self, item: CatalogItem) -> _Footer:
         size_bytes, etag = self._facts(item.uri)

@@ -92,13 +92,14 @@ class FsspecBackend:
                     modified=_modified(by_path[path]),
                 )
 
-    def folders(self, prefix: str) -> Iterator[str]:
-        """Folders right below."""
+    def folders(self, prefix: str, token: str) -> tuple[Sequence[str], str]:
+        """Folders right below, all at once."""
         try:
             found = self._filesystem.ls(self._path(prefix).rstrip("/"), detail=True)
         except FileNotFoundError:
-            return
-        yield from sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+            return [], ""
+        folders = (info["name"].rstrip("/") for info in found if info["type"] == "directory")
+        return sorted(name.rpartition("/")[2] for name in folders), ""
 
     def delete(self, paths: Sequence[str]) -> None:
         """Removes objects one by one."""

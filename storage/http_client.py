@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import httpx2
 
 from records.errors import BadItemError, FailureKind
-from storage.faults import HttpStatusError, IncompleteReadError
+from storage.faults import HttpStatusError, IncompleteReadError, TimeLimits
 
-_CONNECTIONS = 64
 _REDIRECTS = 5
-_NO_TIMEOUT = float("inf")
+
+Write = Callable[[bytes, int], None]
+"""Takes the next bytes of a body and where in it they begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +34,20 @@ class HttpReply:
 
 
 class HttpClient:
-    """Connections of one process, shared and kept. Safe for threads."""
+    """Connections of one process, shared and kept. Safe for threads.
 
-    def __init__(self) -> None:
+    Args:
+        limits: How long a request may take.
+        connections: How many are kept at most; further requests wait.
+    """
+
+    def __init__(self, limits: TimeLimits, *, connections: int = 64) -> None:
         # The client logs every URL, signature included.
         logging.getLogger("httpx2").setLevel(logging.WARNING)
+        self._limits = limits
         self._client = httpx2.Client(
-            timeout=httpx2.Timeout(60.0, connect=10.0),
-            limits=httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
+            timeout=httpx2.Timeout(limits.stall_seconds, connect=limits.connect_seconds, pool=None),
+            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
             headers={"Accept-Encoding": "identity", "User-Agent": "reelscribe"},
             follow_redirects=False,
         )
@@ -60,13 +67,37 @@ class HttpClient:
         end: int | None = None,
         accept: Callable[[HttpReply], None] = lambda reply: None,
         max_bytes: int,
-        timeout_seconds: float = _NO_TIMEOUT,
     ) -> bytes:
-        """The whole object, or bytes [start, end) of it.
+        """The whole object, or bytes [start, end) of it, in memory; the arguments and errors are those of `stream`."""
+        data = bytearray()
+
+        def take(reply: HttpReply) -> Write:
+            accept(reply)
+            return lambda chunk, position: data.extend(chunk)
+
+        self.stream(url, start=start, end=end, accept=take, max_bytes=max_bytes)
+        return bytes(data)
+
+    def stream(
+        self,
+        url: str,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        accept: Callable[[HttpReply], Write],
+        max_bytes: int,
+    ) -> int:
+        """The whole object, or bytes [start, end) of it, bit by bit.
 
         Args:
-            accept: Sees the reply before the body is read, and may raise.
+            url: Plain or presigned.
+            start: First byte; None for the whole.
+            end: The byte behind the last; None for the whole.
+            accept: Sees the reply before the body is read and gives what takes the body; may raise.
             max_bytes: Most that is read: a server need not say how long a body is.
+
+        Returns:
+            How many bytes came.
 
         Raises:
             BadItemError: `too_large`, or `unsupported` where the server does not serve ranges.
@@ -74,14 +105,14 @@ class HttpClient:
             TimeoutError: It was not complete in time.
         """
         wanted = None if start is None or end is None else f"bytes={start}-{end - 1}"
+        deadline = time.monotonic() + self._limits.request_seconds
         with self._get(url, wanted) as response:
             if wanted is not None and response.status_code == 416:
                 raise BadItemError(FailureKind.CHANGED, "the object ends before this range")
             if wanted is not None and response.status_code != 206:
                 raise BadItemError(FailureKind.UNSUPPORTED, "the server does not serve ranges of bytes")
             reply = _reply(response)
-            accept(reply)
-            return _body(response, reply, max_bytes, timeout_seconds)
+            return _body(response, reply, accept(reply), max_bytes, deadline)
 
     @contextmanager
     def _get(self, url: str, wanted: str | None) -> Iterator[httpx2.Response]:
@@ -116,18 +147,18 @@ def _check_status(status: int) -> None:
         raise HttpStatusError(status)
 
 
-def _body(response: httpx2.Response, reply: HttpReply, max_bytes: int, timeout_seconds: float) -> bytes:
-    deadline = time.monotonic() + timeout_seconds
-    data = bytearray()
+def _body(response: httpx2.Response, reply: HttpReply, write: Write, max_bytes: int, deadline: float) -> int:
+    position = 0
     for chunk in response.iter_raw():
-        data += chunk
-        if len(data) > max_bytes:
+        if position + len(chunk) > max_bytes:
             raise BadItemError(FailureKind.TOO_LARGE, f"more than {max_bytes} bytes")
+        write(chunk, position)
+        position += len(chunk)
         if time.monotonic() > deadline:
             raise TimeoutError
-    if reply.body_bytes is not None and len(data) != reply.body_bytes:
-        raise IncompleteReadError(f"{len(data)} of {reply.body_bytes} bytes")
-    return bytes(data)
+    if reply.body_bytes is not None and position != reply.body_bytes:
+        raise IncompleteReadError(f"{position} of {reply.body_bytes} bytes")
+    return position
 
 
 def _reply(response: httpx2.Response) -> HttpReply:

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from records.errors import BadItemError, UserError
 from storage.backends import Entry
-from storage.faults import redact
+from storage.faults import TimeLimits, redact
 from storage.http_client import HttpClient
 
 _LARGEST_READ = 1024**3
@@ -14,9 +14,9 @@ _LARGEST_READ = 1024**3
 class HttpBackend:
     """A folder on a web server: it can be read, not listed and not written."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, limits: TimeLimits) -> None:
         self._base = uri if uri.endswith("/") else f"{uri}/"
-        self._client = HttpClient()
+        self._client = HttpClient(limits)
 
     @property
     def root(self) -> str:
@@ -76,7 +76,7 @@ class HttpBackend:
             raise UserError(f"{self.root}: a web server has no listing: name a list, a tar or a Parquet file of it")
         return iter(() if after else (self._entry(prefix),)), False
 
-    def folders(self, prefix: str) -> Iterator[str]:
+    def folders(self, prefix: str, token: str) -> tuple[Sequence[str], str]:
         """Refused."""
         raise self._read_only()
 

@@ -21,7 +21,7 @@ from typing import Literal
 
 import psutil
 
-from records.errors import BusyError, TransientError, UserError
+from records.errors import BusyError, FailureKind, TransientError, UserError
 from storage.stores import Store
 
 logger = logging.getLogger(__name__)
@@ -144,7 +144,11 @@ class Lease:
                 return
 
     def _write(self, *, released: bool) -> bool:
-        """Renews; False where another run holds the lease."""
+        """Renews; False where another run holds the lease.
+
+        Raises:
+            TransientError: It is still this run's, but what it holds could not be replaced: a token was garbled.
+        """
         started = time.monotonic()
         record = replace(self._record, nonce=uuid.uuid4().hex, renewed_at=_now(), released=released)
         written = self._store.replace(self._path, record.encode(), self._token)
@@ -153,8 +157,10 @@ class Lease:
             # An earlier renewal arrived although its answer was lost: go on from what it wrote.
             written = self._store.replace(self._path, record.encode(), found[1])
             found = _read(self._store, self._path)
-        if not written or found is None or found[0].owner != record.owner:
+        if found is None or found[0].owner != record.owner:
             return False
+        if not written:
+            raise TransientError(FailureKind.UNREACHABLE, f"{self._store.uri(self._path)} is ours but was not replaced")
         self._token, self._renewed = found[1], started
         return True
 

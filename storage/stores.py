@@ -9,12 +9,13 @@ import errno
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
 from records.errors import FailureKind, TransientError, UserError
-from storage.backends import Backend, Entry, path_order
-from storage.faults import TRANSIENT, RetryConfig, classify, describe, redact, s3_status, with_retries
+from storage.backends import DELETE_PATHS, Backend, Entry, path_order
+from storage.faults import TRANSIENT, RetryConfig, TimeLimits, classify, describe, redact, s3_status, with_retries
 from storage.fsspec_store import FsspecBackend, missing_package
 from storage.http_store import HttpBackend
 from storage.local_store import LocalBackend
@@ -24,14 +25,26 @@ from storage.s3_store import S3Backend
 T = TypeVar("T")
 
 _DEFAULT_RETRY: Final = RetryConfig()
+_DEFAULT_LIMITS: Final = TimeLimits()
 _PARALLEL_WRITES = 8
 _USER_ERRNO = {
-    errno.EROFS: "is read-only",
-    errno.ENOSPC: "is full",
-    errno.EDQUOT: "is over its quota",
-    errno.ENAMETOOLONG: "would need a name that is too long",
-    errno.ENOTDIR: "is a file, not a folder",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "larger than a file may be here",
+    errno.ENAMETOOLONG: "the name is too long for this file system",
+    errno.ENOTDIR: "this or a folder above it is a file, not a folder",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreConfig:
+    """How patient a run is with the store of its output. Never part of a fingerprint."""
+
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    """How throttling, time-outs, resets and short answers are retried."""
+    limits: TimeLimits = field(default_factory=TimeLimits)
+    """How long one request may take; on S3."""
 
 
 class Store:
@@ -47,15 +60,16 @@ class Store:
         self._retry = retry
 
     @classmethod
-    def open(cls, uri: str, *, retry: RetryConfig = _DEFAULT_RETRY) -> "Store":
+    def open(cls, uri: str, *, retry: RetryConfig = _DEFAULT_RETRY, limits: TimeLimits = _DEFAULT_LIMITS) -> "Store":
         """Opens a folder or prefix, which need not exist; a bucket must.
 
         Args:
             uri: `s3://bucket/prefix`, a path, `file://`, or another fsspec URI. Where no S3 credentials are found,
                 requests go unsigned, as public buckets want them.
             retry: How transient faults are retried.
+            limits: How long one request may take; on S3.
         """
-        store = cls(_backend(uri), retry)
+        store = cls(_backend(uri, limits), retry)
         store._guarded("", store._backend.check)
         return store
 
@@ -182,11 +196,22 @@ class Store:
 
     def folders(self, prefix: str) -> Sequence[str]:
         """Names of the folders right below a folder's path (which ends in `/`), in order."""
-        return self._guarded(prefix, lambda: list(self._backend.folders(prefix)))
+        names, token = self._folder_page(prefix, "")
+        while token:
+            more, token = self._folder_page(prefix, token)
+            names = [*names, *more]
+        return names
+
+    def _folder_page(self, prefix: str, token: str) -> tuple[Sequence[str], str]:
+        return self._guarded(prefix, lambda: self._backend.folders(prefix, token))
 
     def delete(self, paths: Sequence[str]) -> None:
         """Removes objects; those that are gone already are no error."""
-        self._guarded(paths[0] if paths else "", lambda: self._backend.delete(paths))
+        for start in range(0, len(paths), DELETE_PATHS):
+            self._delete_some(paths[start : start + DELETE_PATHS])
+
+    def _delete_some(self, paths: Sequence[str]) -> None:
+        self._guarded(paths[0], lambda: self._backend.delete(paths))
 
     def sweep(self, min_age_seconds: float = 86_400.0) -> int:
         """Removes what killed writers left behind in a local store; returns how many files. Others leave nothing."""
@@ -211,7 +236,7 @@ class Store:
         if s3_status(error)[1] == "NoSuchBucket":
             raise UserError(f"{self.root}: there is no such bucket") from None
         if isinstance(error, OSError) and error.errno in _USER_ERRNO and not s3_status(error)[0]:
-            raise UserError(f"{where} {_USER_ERRNO[error.errno]}") from None
+            raise UserError(f"{where}: {_USER_ERRNO[error.errno]}") from None
         if kind is FailureKind.FORBIDDEN:
             raise UserError(f"{where}: access refused ({describe(error)}): check credentials and permissions") from None
         if kind is not None and kind in TRANSIENT:
@@ -220,7 +245,7 @@ class Store:
             raise FileNotFoundError(errno.ENOENT, "no such object", where) from None
 
 
-def _backend(uri: str) -> Backend:
+def _backend(uri: str, limits: TimeLimits) -> Backend:
     scheme, separator, rest = uri.partition("://")
     if not uri:
         raise UserError("an empty URI names no store")
@@ -229,9 +254,9 @@ def _backend(uri: str) -> Backend:
     if scheme == "file":
         return LocalBackend(Path(rest))
     if scheme in ("s3", "s3a"):
-        return S3Backend(uri)
+        return S3Backend(uri, limits)
     if scheme in ("http", "https"):
-        return HttpBackend(uri)
+        return HttpBackend(uri, limits)
     with contextlib.suppress(ImportError):
         try:
             return FsspecBackend(uri)

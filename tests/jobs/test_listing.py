@@ -100,7 +100,7 @@ def test_every_format_through_the_same_catalog(tmp_path: Path) -> None:
         assert listing(output, tmp_path / source).new == 1
         assert opened(output).format == format
         (item,) = items_of(output, fetchable=True).values()
-        assert Fetcher(FetchConfig())(item) == b"12345"
+        assert Fetcher(FetchConfig())(item).read_bytes() == b"12345"
         assert metadata_of(output) == ({} if format == "files" else {"a": Metadata(title="A")})
         again = listing(output, tmp_path / source)
         assert (again.unchanged, again.new, again.changed, again.revision) == (1, 0, 0, 1)
@@ -124,7 +124,7 @@ def test_a_nightly_list_of_urls_signed_anew_makes_no_new_version(
         results: list[bytes | FailureKind] = []
         for item in items_of(output, fetchable=True).values():
             try:
-                results.append(Fetcher(FetchConfig())(item))
+                results.append(Fetcher(FetchConfig())(item).read_bytes())
             except BadItemError as error:
                 said.append(str(error))
                 results.append(error.kind)

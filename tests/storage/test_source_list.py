@@ -193,7 +193,9 @@ def test_what_a_list_says_is_held_against_what_is_read(tmp_path: Path) -> None:
     def read(number: int) -> bytes | FailureKind:
         item = items[number]
         try:
-            return fetch(CatalogItem(video_id="x", version=1, uri=item.uri, size_bytes=item.size_bytes, etag=item.etag))
+            return fetch(
+                CatalogItem(video_id="x", version=1, uri=item.uri, size_bytes=item.size_bytes, etag=item.etag)
+            ).read_bytes()
         except BadItemError as error:
             return error.kind
 

@@ -93,7 +93,7 @@ def test_every_row_gives_its_own_bytes(
                 fetch(item_of(item))
             assert caught.value.kind is FailureKind.NOT_FOUND
         else:
-            assert fetch(item_of(item)) == wanted
+            assert fetch(item_of(item)).read_bytes() == wanted
 
 
 def test_metadata_sizes_and_ids(store: Store, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_metadata_sizes_and_ids(store: Store, tmp_path: Path) -> None:
         ("8", "mp4", None, Metadata(title="", extra={"views": "4"})),
     ]
     fetch = Fetcher(FetchConfig())
-    assert [fetch(item_of(item)) for item in items] == [b"one", b"two"]
+    assert [fetch(item_of(item)).read_bytes() for item in items] == [b"one", b"two"]
 
 
 def test_ids_from_the_paths_of_a_hugging_face_column(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_ids_from_the_paths_of_a_hugging_face_column(tmp_path: Path) -> None:
     items, left_out = listed(str(tmp_path / "a.parquet"))
     assert [(item.video_id, item.column) for item in items] == [("d/a.b", "video.bytes")]
     assert len(left_out["bad_id"]) == 2
-    assert Fetcher(FetchConfig())(item_of(items[0])) == b"1"
+    assert Fetcher(FetchConfig())(item_of(items[0])).read_bytes() == b"1"
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_row_group_is_read_once_by_all_threads_of_a_worker(
     start = len(s3_server.requests)
     fetch = Fetcher(FetchConfig())
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda item: fetch(item_of(item)), items)) == videos
+        assert list(pool.map(lambda item: fetch(item_of(item)).read_bytes(), items)) == videos
     requests = len(s3_server.requests) - start
     assert requests <= 12, "a look, the footer, and some reads for each of two row groups, not one for each of 40 rows"
 
@@ -188,9 +188,9 @@ def test_least_used_row_groups_make_room_on_disk(tmp_path: Path, monkeypatch: py
     fetch = Fetcher(FetchConfig(parquet_disk_bytes=1))
     load = fetch._cells._load
     monkeypatch.setattr(fetch._cells, "_load", lambda *a: (next(loads), load(*a))[1])
-    assert [fetch(item_of(item)) for item in items] == videos
+    assert [fetch(item_of(item)).read_bytes() for item in items] == videos
     assert next(loads) == 2
-    assert [fetch(item_of(items[number])) for number in (0, 30, 0)] == [videos[0], videos[30], videos[0]]
+    assert [fetch(item_of(items[number])).read_bytes() for number in (0, 30, 0)] == [videos[0], videos[30], videos[0]]
     assert next(loads) == 6, "with room for one group each change loads one"
 
 
@@ -236,7 +236,7 @@ def test_an_error_reaches_every_thread_that_waits_and_the_next_call_tries_again(
             fetch(item_of(item))
         assert caught.value.kind is FailureKind.UNREACHABLE
     broken = False
-    assert fetch(item_of(item)) == b"12345"
+    assert fetch(item_of(item)).read_bytes() == b"12345"
 
 
 def test_parquet_on_the_web(web: WebServer, tmp_path: Path) -> None:
@@ -244,4 +244,4 @@ def test_parquet_on_the_web(web: WebServer, tmp_path: Path) -> None:
     web.objects["/a.parquet"] = data
     items, _ = listed(web.url("/a.parquet"))
     fetch = Fetcher(FetchConfig())
-    assert [fetch(item_of(item)) for item in items] == videos
+    assert [fetch(item_of(item)).read_bytes() for item in items] == videos

@@ -34,7 +34,8 @@ def read(item: SourceItem) -> bytes:
         etag=item.etag,
         byte_offset=item.byte_offset,
     )
-    return Fetcher(FetchConfig())(found)
+    with Fetcher(FetchConfig())(found) as media:
+        return media.read_bytes()
 
 
 parts = st.text(alphabet="ab._-ä ", min_size=1, max_size=5).filter(lambda part: part not in (".", ".."))
