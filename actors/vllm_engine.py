@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from actors.engine_guard import EngineGuard
 from actors.vllm_config import EngineConfig, SamplingConfig, prepare_environment, vllm_arguments
 from actors.vllm_prompt import model_type
 from records.errors import Failure, FailureKind, FatalError, UserError
@@ -103,10 +104,13 @@ class VllmEngine:
         async def start() -> Any:  # noqa: ANN401 vLLM ships no types that hold under strict checking
             return AsyncLLM.from_vllm_config(vllm_config, disable_log_stats=bool(arguments["disable_log_stats"]))
 
+        self._guard = EngineGuard()
         try:
-            self._engine = asyncio.run_coroutine_threadsafe(start(), self._loop).result()
+            with self._guard.marked():
+                self._engine = asyncio.run_coroutine_threadsafe(start(), self._loop).result()
         except (RuntimeError, TimeoutError, ValueError, OSError) as error:
             self._stop_loop()
+            self._guard.close()
             raise FatalError(f"the engine for {config.model} did not start: {_one_line(error)}") from error
 
     def generate_many(
@@ -161,6 +165,7 @@ class VllmEngine:
         self._stop_loop()
         # Collects the ended processes, which would stay as zombies.
         multiprocessing.active_children()
+        self._guard.close()
 
     async def _call(
         self, requests: Sequence[EngineRequest], params: "SamplingParams", timeout_seconds: float

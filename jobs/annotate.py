@@ -17,6 +17,7 @@ from jobs.cli import (
 )
 from jobs.listing import check_listed, list_into_catalog
 from pipeline.assemble import build_specs
+from pipeline.config import apply_overrides
 from pipeline.limits import Limits, parse_deadline
 from pipeline.order import column_of
 from pipeline.report import RunReport
@@ -73,6 +74,12 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     arguments.add_argument(
         "--retry-failed", nargs="*", metavar="KIND", help="run failed items again: those of the kinds named, or all"
     )
+    arguments.add_argument(
+        "--max-error-share",
+        type=float,
+        metavar="SHARE",
+        help="stop when one kind of failure takes more of the last rows than this; 0.2 of 1,000 unless configured",
+    )
     arguments.add_argument("--verbose", action="store_true", help="log more")
     return arguments.parse_args(argv)
 
@@ -81,6 +88,8 @@ def main(argv: Sequence[str]) -> int:
     """Parses, lists the source where that is needed, runs, and prints the summary."""
     options = options_of(argv)
     config = config_of(options)
+    if options.max_error_share is not None:
+        config = apply_overrides(config, {"breaker": {"max_error_share": options.max_error_share}})
     console = console_and_logging(verbose=options.verbose)
     stages = tuple(stage.strip() for stage in options.stages.split(",")) if options.stages is not None else None
     retry_kinds = parse_kinds(options.retry_failed) if options.retry_failed is not None else None

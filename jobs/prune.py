@@ -64,8 +64,14 @@ def main(argv: Sequence[str]) -> int:
     if catalog is None:
         raise UserError(f"{store.root} has no catalog: there is nothing to prune")
     tables = StageTables(store)
+    current = {name: spec.fingerprint for name, spec in specs.items()}
+    if not any(fingerprint in tables.fingerprints(stage) for stage, fingerprint in current.items()):
+        raise UserError(
+            f"nothing in {store.root} was made with this config, so all of it would go: check --recipe, --config and "
+            "--set, or delete the folder"
+        )
     with Lease.acquire(store, new_run_id()):
-        found = list(removable(tables, {name: spec.fingerprint for name, spec in specs.items()}))
+        found = list(removable(tables, current))
         leftovers = list(catalog.unused_paths())
         for one in found:
             print(f"{one.stage:<15} {one.fingerprint}  {len(one.files):>8} files  {one.reason}")

@@ -39,11 +39,11 @@ class FingerprintStatus:
     model: str = ""
 
 
-def stage_status(tables: StageTables, stage: str, fingerprint: str) -> FingerprintStatus:
-    """Counts from the footers of a stage's newest files; no row is read."""
+def stage_status(catalog: Catalog, tables: StageTables, stage: str, fingerprint: str) -> FingerprintStatus:
+    """Counts from the footers of a stage's newest files, without the items that were replaced or deleted since."""
     status = FingerprintStatus(stage=stage, fingerprint=fingerprint)
     for shard_id, generation in tables.generations(stage, fingerprint):
-        footer = tables.footer(stage, fingerprint, shard_id, generation)
+        footer = tables.live_footer(stage, fingerprint, shard_id, generation, catalog.removed(shard_id))
         status.shards += 1
         status.rows += footer.rows
         status.errors.update(footer.failures)
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     if catalog is None:
         raise UserError(f"{store.root} has no catalog: nothing was listed or described there")
     tables = StageTables(store)
-    found = [stage_status(tables, stage, name) for stage in STAGES for name in tables.fingerprints(stage)]
+    found = [stage_status(catalog, tables, stage, name) for stage in STAGES for name in tables.fingerprints(stage)]
     if options.json:
         stages = [asdict(status) | {"errors": dict(status.errors)} for status in found]
         counts = {"items": catalog.item_count, "shards": catalog.shard_count, "revision": catalog.revision}

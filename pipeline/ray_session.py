@@ -5,8 +5,10 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import ray
@@ -21,6 +23,11 @@ START_TRIES = 3
 """Ray gives its own processes 30 s to start; on a busy machine they take longer."""
 
 MIN_LOCAL_CPUS = 6
+
+_FOLDER_PREFIX = "reelscribe-ray-"
+_OWNER = "owner"
+KEEP_SECONDS = 3 * 86_400.0
+"""How long the logs of a run that failed or was killed are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +74,9 @@ def ray_session(local: LocalRayConfig, graph: GraphConfig) -> Iterator[None]:
 @contextlib.contextmanager
 def _session_folder() -> Iterator[str]:
     """Ray's folder, with the logs of every worker; kept where the run fails."""
-    folder = tempfile.mkdtemp(prefix="reelscribe-ray-")
+    sweep_folders(Path(tempfile.gettempdir()))
+    folder = tempfile.mkdtemp(prefix=_FOLDER_PREFIX)
+    (Path(folder) / _OWNER).write_text(str(os.getpid()))
     try:
         yield folder
     except Exception:
@@ -77,6 +86,18 @@ def _session_folder() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_folders(parent: Path, keep_seconds: float = KEEP_SECONDS) -> list[Path]:
+    """Removes what earlier runs left, once it is old and its process is gone; returns the folders."""
+    old: list[Path] = []
+    for folder in parent.glob(f"{_FOLDER_PREFIX}*"):
+        with contextlib.suppress(OSError, ValueError):  # another user's, or going just now
+            owner = folder / _OWNER
+            if time.time() - owner.stat().st_mtime > keep_seconds and not psutil.pid_exists(int(owner.read_text())):
+                shutil.rmtree(folder, ignore_errors=True)
+                old.append(folder)
+    return old
 
 
 def _join_cluster() -> None:

@@ -1,5 +1,6 @@
 """One run: lease, plan, phases, report. Everything `jobs.annotate` does once its arguments are understood."""
 
+import json
 import logging
 import time
 import uuid
@@ -210,7 +211,7 @@ class Run:
             tables=StageTables(self.store, self.config.embed.dtype),
             journal=Journal(self.store, self.run_id),
             breaker=breaker,
-            footer={"run_id": self.run_id, "versions": str(library_versions())},
+            footer={"run_id": self.run_id, "versions": json.dumps(library_versions())},
             on_row=stats.add_row,
         )
 

@@ -110,6 +110,11 @@ def stage_rows(stage: str, table: pa.Table) -> list[StageRow]:
     ]
 
 
+def failure_columns(stage: str) -> list[str]:
+    """The columns of a stage's files that hold failures: `error`, and those of single streams."""
+    return [field.name for field in stage_schema(stage) if field.type == _FAILURE]
+
+
 def outcome_type(stage: str) -> pa.StructType:
     """A stage's outcome as one struct: `result` or `error`, the other null; vectors as float32."""
     return pa.struct([pa.field("result", arrow_type(RECORD_TYPES[stage], pa.float32())), pa.field("error", _FAILURE)])

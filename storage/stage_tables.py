@@ -6,8 +6,9 @@ read. Of several generations the highest counts.
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from records.errors import ReelscribeError
 from records.failures import count_kinds
-from records.schemas import StageRow, VectorDtype, stage_rows, stage_schema, stage_table
+from records.schemas import StageRow, VectorDtype, failure_columns, stage_rows, stage_schema, stage_table
 from storage.stores import Store
 from storage.tables import encode_table
 
@@ -131,6 +132,24 @@ class StageTables:
             parquet = pq.ParquetFile(file)
         values = {key.decode(): value.decode() for key, value in (parquet.schema_arrow.metadata or {}).items()}
         return Footer(rows=parquet.metadata.num_rows, failures=json.loads(values.pop(_FAILURES, "{}")), values=values)
+
+    def live_footer(
+        self, stage: str, fingerprint: str, shard_id: str, generation: int, removed: Collection[tuple[str, int]]
+    ) -> Footer:
+        """What `footer` would say without the lines of some items; reads keys and failures where there are any.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ReelscribeError: It is damaged; names it.
+        """
+        footer = self.footer(stage, fingerprint, shard_id, generation)
+        if not removed:
+            return footer
+        columns = failure_columns(stage)
+        table = self.read_table(stage, fingerprint, shard_id, generation, ["video_id", "version", *columns])
+        live = [line for line in table.to_pylist() if (line["video_id"], line["version"]) not in removed]
+        kinds = Counter(line[column]["kind"] for line in live for column in columns if line[column] is not None)
+        return replace(footer, rows=len(live), failures=dict(kinds))
 
     def delete(self, stage: str, fingerprint: str, files: Sequence[tuple[str, int]]) -> None:
         """Removes files by shard and generation; those that are gone already are no error."""

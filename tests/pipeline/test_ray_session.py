@@ -1,11 +1,13 @@
 """Starting Ray: what a busy machine makes of it."""
 
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from pipeline import ray_session
-from pipeline.ray_session import START_TRIES, LocalRayConfig
+from pipeline.ray_session import START_TRIES, LocalRayConfig, sweep_folders
 
 
 class SlowRay:
@@ -45,3 +47,19 @@ def test_the_last_try_says_what_ray_said(monkeypatch: pytest.MonkeyPatch) -> Non
     for process in slow.left:
         process.kill()
         process.wait()
+
+
+def test_only_old_folders_of_processes_that_are_gone_are_swept(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    owners = {"dead-old": gone.pid, "dead-new": gone.pid, "alive-old": os.getpid()}
+    for name, pid in owners.items():
+        folder = tmp_path / f"reelscribe-ray-{name}"
+        (folder / "session").mkdir(parents=True)
+        (folder / "owner").write_text(str(pid))
+        if name.endswith("old"):
+            os.utime(folder / "owner", (0, 0))
+    (tmp_path / "reelscribe-ray-of-nobody").mkdir()
+    (tmp_path / "something-else").mkdir()
+    assert [path.name for path in sweep_folders(tmp_path)] == ["reelscribe-ray-dead-old"]
+    assert len(list(tmp_path.iterdir())) == 4

@@ -1,0 +1,88 @@
+"""An engine does not outlive its worker."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from typing import cast
+
+import psutil
+import pytest
+
+from actors.describe_audio import DescribeAudioStage
+from actors.engine_guard import MARK, EngineGuard, marked_processes
+from actors.vllm_engine import VllmEngine
+from tests.pipeline.ray_host import ROOT
+
+SLEEP = "import time; time.sleep(3600)"
+
+
+def worker(body: str) -> subprocess.Popen[str]:
+    """A process that runs `body` and says something when it is ready."""
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(body)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+    )
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    """Its next line."""
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    assert line, f"it ended with {process.wait()}"
+    return line
+
+
+GUARDED = f"""
+    import subprocess, sys
+    from actors.engine_guard import EngineGuard
+    guard = EngineGuard()
+    with guard.marked():
+        engine = subprocess.Popen([sys.executable, "-c", "{SLEEP}"], stdout=subprocess.DEVNULL)
+    bystander = subprocess.Popen([sys.executable, "-c", "{SLEEP}"], stdout=subprocess.DEVNULL)
+    print(engine.pid, bystander.pid, flush=True)
+    sys.stdin.read()
+    guard.close()
+"""
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_what_is_marked_dies_with_a_killed_worker_and_nothing_else(killed: bool) -> None:
+    process = worker(GUARDED)
+    engine, bystander = (psutil.Process(int(pid)) for pid in said(process).split())
+    if killed:
+        process.kill()
+        engine.wait(timeout=30)
+    else:
+        process.communicate()
+        assert engine.is_running()
+        engine.kill()
+    assert bystander.is_running()
+    bystander.kill()
+    process.wait()
+
+
+def test_the_mark_is_taken_back_and_the_guard_leaves() -> None:
+    guard = EngineGuard()
+    with guard.marked():
+        mark = os.environ[MARK]
+        inner = EngineGuard()
+        with inner.marked():
+            assert os.environ[MARK] != mark
+        assert os.environ[MARK] == mark
+        inner.close()
+    assert MARK not in os.environ
+    guard.close()
+    guard.close()
+    assert marked_processes(mark) == []
+
+
+@pytest.mark.engine
+def test_a_real_engine_is_marked(qwen2_audio: DescribeAudioStage) -> None:
+    engine = cast(VllmEngine, qwen2_audio._engine)
+    marked = {psutil.Process(pid).name() for pid in marked_processes(engine._guard._mark)}
+    assert any("EngineCore" in name for name in marked), marked
+    assert os.getpid() not in marked_processes(engine._guard._mark)
