@@ -50,10 +50,10 @@ class DecodeConfig:
     """Memory one clip may take in the decoding process; more is `out_of_memory`."""
     decoder_threads: int = 1
     """Threads of the video decoder."""
-    fetch_ahead: int = 4
-    """Clips that are fetched while others are decoded."""
-    pool: PoolConfig = field(default_factory=PoolConfig)
-    """Workers; `calls` above 1 gives each call a decoding process of its own."""
+    processes: int = 1
+    """Clips that one worker decodes at a time, each in a process of its own."""
+    pool: PoolConfig = field(default_factory=lambda: PoolConfig(calls=4))
+    """Workers. `calls` above `processes` let the clips of the next blocks be fetched while one block is decoded."""
 
     def __post_init__(self) -> None:
         if self.sampling not in ("fps", "uniform"):
@@ -73,7 +73,7 @@ class DecodeConfig:
             "timeout_seconds",
             "memory_limit_bytes",
             "decoder_threads",
-            "fetch_ahead",
+            "processes",
         ):
             if not getattr(self, name) > 0:
                 raise UserError(f"decode: {name} must be positive, not {getattr(self, name)}")

@@ -7,7 +7,6 @@ a dead child by polling each 0.1 s.
 
 import logging
 import os
-import pickle
 import select
 import signal
 import socket
@@ -21,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from actors.sandbox_wire import receive_value, send_value
 from records.errors import BadItemError, FailureKind, FatalError
+from storage.fetched import FetchedMedia
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Sandbox(Generic[Q, R]):
     Args:
         function: Takes the bytes and a request; named at the top of an importable module, since the child imports it.
         timeout_seconds: Limit of one call.
-        memory_limit_bytes: Resident memory that one call may take above an idle child.
+        memory_limit_bytes: Memory that one call may take above an idle child, the mapped input not counted.
 
     Raises:
         FatalError: The child does not start.
@@ -65,18 +65,26 @@ class Sandbox(Generic[Q, R]):
         child = self._child
         return child.process.pid if child is not None else None
 
-    def run(self, data: bytes, request: Q) -> R:
+    def run(self, data: FetchedMedia | bytes, request: Q) -> R:
         """Calls the function in the child; arrays of the result lie in memory shared with nobody.
+
+        Args:
+            data: What the function gets as a memoryview. A file is mapped by the child and never copied; bytes are
+                copied into one.
+            request: Anything picklable.
 
         Raises:
             BadItemError: `timeout`, `out_of_memory`, `crashed`, or what the function raised: its own kind if that
                 was a BadItemError, `corrupt` otherwise.
             FatalError: A dead child could not be replaced, or the sandbox is closed.
         """
+        if isinstance(data, bytes):
+            with FetchedMedia.of_bytes(data) as media:
+                return self.run(media, request)
         with self._lock:
             child = self._ready_child()
             try:
-                send_value(child.connection, (pickle.PickleBuffer(data), request))
+                send_value(child.connection, (data.size_bytes, data.offset, request), [data.descriptor])
                 answer = self._await_answer(child, time.monotonic() + self._timeout_seconds)
             except (EOFError, BrokenPipeError, ConnectionResetError) as error:
                 raise self._post_mortem(child) from error
@@ -141,7 +149,7 @@ class Sandbox(Generic[Q, R]):
             except (EOFError, OSError) as error:
                 child.kill()
                 raise FatalError(f"the sandbox's child does not start (exit {child.process.returncode})") from error
-            child.idle_bytes = child.resident_bytes()
+            child.idle_bytes = child.own_bytes()
             self._child = child
         self._child.peak_bytes = 0
         return self._child
@@ -168,17 +176,18 @@ class _Child:
         self.idle_bytes = 0
         self.peak_bytes = 0
 
-    def resident_bytes(self) -> int:
-        """Resident memory now; 0 once it is dead."""
+    def own_bytes(self) -> int:
+        """Resident memory now, without what it shares (its input, code); 0 once it is dead."""
         try:
             with open(f"/proc/{self.process.pid}/statm") as statm:
-                return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, IndexError):
+                _, resident, shared, *_ = statm.read().split()
+        except (OSError, ValueError):
             return 0
+        return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 
     def grown_bytes(self) -> int:
-        """Resident memory above what it had when it was idle and new."""
-        return max(self.resident_bytes() - self.idle_bytes, 0)
+        """Its own memory above what it had when it was idle and new."""
+        return max(self.own_bytes() - self.idle_bytes, 0)
 
     def kill(self) -> None:
         """Ends it now, and reaps it."""

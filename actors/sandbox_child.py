@@ -10,8 +10,9 @@ import socket
 import sys
 from collections.abc import Callable
 
-from actors.sandbox_wire import receive_value, send_value
+from actors.sandbox_wire import receive_message, receive_value, send_value
 from records.errors import BadItemError, FailureKind
+from storage.fetched import FetchedMedia
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +34,11 @@ def main(descriptor: int, parent_pid: int) -> None:
     send_value(connection, ("ready", None))
     while True:
         try:
-            data, request = receive_value(connection)
+            (size_bytes, offset, request), (file,) = receive_message(connection)
         except EOFError:
             return
+        with FetchedMedia(file, size_bytes, offset=offset) as media:
+            data = media.view()
         answer = run(function, data, request)
         del data, request
         send_value(connection, answer)

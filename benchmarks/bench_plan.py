@@ -36,9 +36,10 @@ from pipeline.tasks import Tasks
 from records.items import CatalogItem
 from records.outcomes import STAGES
 from records.schemas import StageRow
-from storage.catalog import Catalog, Revision, ShardFiles, encode_revision, revision_path, shard_files_path, shard_path
+from storage.catalog import Catalog, Revision, encode_revision, revision_path, shard_files_path, shard_path
+from storage.shard_files import ShardFiles
 from storage.stage_tables import StageTables
-from storage.stores import Store
+from storage.stores import Store, StoreConfig
 from storage.tables import encode_records
 from tests.s3 import CREDENTIALS, S3Server
 
@@ -84,7 +85,7 @@ def generate(folder: Path, shards: int) -> None:
     ]
     counts = np.full(shards, ITEMS_A_SHARD, dtype=np.int64)
     none = np.full(shards, NONE, dtype=np.int64)
-    files = ShardFiles(removed=none, metadata=none, returned=none, items=counts)
+    files = ShardFiles(removed=none, metadata=none, locations=none, returned=none, items=counts)
     revision = Revision(
         revision=1, source="s3://clips", shard_size=ITEMS_A_SHARD, shard_count=shards,
         item_count=int(counts.sum()), new=int(counts.sum()), changed=0, deleted=0, unchanged=0, metadata_changed=0,
@@ -165,6 +166,7 @@ def measure_restart(uri: str, max_reads: int) -> dict[str, float]:
                 catalog_revision=catalog.revision,
                 gate=gate,
                 config=GraphConfig(text_block_rows=512, max_reads=max_reads),
+                store=StoreConfig(),
             )
             dataset = graph.build(Tasks(plan=plan, indices=plan.order))
             built = time.perf_counter()
@@ -194,7 +196,7 @@ def count_requests(shards: int) -> tuple[int, int, int]:
         bucket = server.bucket()
         store = Store.open(bucket)
         none, counts = np.full(shards, NONE, dtype=np.int64), np.full(shards, ITEMS_A_SHARD, dtype=np.int64)
-        files = ShardFiles(removed=none, metadata=none, returned=none, items=counts)
+        files = ShardFiles(removed=none, metadata=none, locations=none, returned=none, items=counts)
         revision = Revision(
             revision=1, source="s", shard_size=512, shard_count=shards, item_count=1,
             new=1, changed=0, deleted=0, unchanged=0, metadata_changed=0,
@@ -253,4 +255,4 @@ def main(shards: int = 200_000, parent: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*(kind(argument) for kind, argument in zip((int, str), sys.argv[1:3], strict=False)))  # type: ignore[operator]
+    main(*(kind(argument) for kind, argument in zip((int, str), sys.argv[1:3], strict=False)))

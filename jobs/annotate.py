@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from jobs.cli import (
     FAILED_EXIT,
     add_config_arguments,
+    add_source_arguments,
     config_of,
     console_and_logging,
     parser,
@@ -48,7 +49,7 @@ exit codes: 0 all done (items with errors are rows too: see the report), or stop
 def options_of(argv: Sequence[str]) -> argparse.Namespace:
     """The command line, checked as far as that needs no file."""
     arguments = parser("annotate", "Describes every item of a source; resumes where an earlier run ended.", EXAMPLES)
-    arguments.add_argument("--source", metavar="URI", help="folder or prefix of videos; may be left out once listed")
+    add_source_arguments(arguments)
     arguments.add_argument("--output", metavar="URI", required=True, help="where the catalog and all results lie")
     arguments.add_argument("--metadata", metavar="URI", help="CSV, JSON Lines or Parquet with video_id, title, …")
     add_config_arguments(arguments)
@@ -102,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
         gpu_hours=options.max_gpu_hours,
         gpus={name: spec.pool.num_gpus for name, spec in selected.items()},
     )
-    store = Store.open(options.output)
+    store = Store.open(options.output, retry=config.store.retry, limits=config.store.limits)
     run_id = new_run_id()
     shards = options.shard_range or (0, None)
     with Lease.acquire(store, run_id, shards=shards) as lease:
@@ -110,6 +111,8 @@ def main(argv: Sequence[str]) -> int:
             list_into_catalog(
                 store,
                 source=options.source,
+                source_format=options.format,
+                columns=options.columns,
                 metadata=options.metadata,
                 shard_size=config.shard_size,
                 refresh_known=options.refresh,

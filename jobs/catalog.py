@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import console_and_logging, parser, positive, run_command
+from jobs.cli import add_source_arguments, console_and_logging, parser, positive, run_command
 from jobs.listing import describe, list_into_catalog
 from pipeline.order import column_of
 from pipeline.run import new_run_id
@@ -19,7 +19,7 @@ EXAMPLES = """\
 def main(argv: Sequence[str]) -> int:
     """Lists and prints what changed. No model is loaded and no video read."""
     arguments = parser("catalog", "Lists the source into the catalog, or its changes since the last listing.", EXAMPLES)
-    arguments.add_argument("--source", metavar="URI", help="folder or prefix of videos; may be left out once listed")
+    add_source_arguments(arguments)
     arguments.add_argument("--output", metavar="URI", required=True, help="where the catalog lies")
     arguments.add_argument("--metadata", metavar="URI", help="CSV, JSON Lines or Parquet with video_id, title, …")
     arguments.add_argument("--shard-size", type=positive, default=512, help="items a shard, for new items (512)")
@@ -31,6 +31,8 @@ def main(argv: Sequence[str]) -> int:
         change = list_into_catalog(
             store,
             source=options.source,
+            source_format=options.format,
+            columns=options.columns,
             metadata=options.metadata,
             shard_size=options.shard_size,
             refresh_known=True,

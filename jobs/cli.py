@@ -13,6 +13,7 @@ from rich.logging import RichHandler
 from pipeline.config import RunConfig, apply_overrides, parse_settings, read_overrides
 from pipeline.recipes import RECIPES, recipe
 from records.errors import ReelscribeError, TransientError, UserError
+from storage.sources import SourceFormat
 
 USER_ERROR_EXIT = 2
 FAILED_EXIT = 1
@@ -40,6 +41,21 @@ def add_config_arguments(arguments: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         help="one field, such as decode.fps=1; may be repeated, and overrides --config",
+    )
+
+
+def add_source_arguments(arguments: argparse.ArgumentParser) -> None:
+    """`--source` and how it is read."""
+    arguments.add_argument(
+        "--source",
+        metavar="URI",
+        help="a folder or prefix of videos, tars or Parquet files, or a list of URIs; may be left out once listed",
+    )
+    arguments.add_argument(
+        "--format", choices=[str(name) for name in SourceFormat], help="what the source is, where it does not show it"
+    )
+    arguments.add_argument(
+        "--columns", metavar="id=NAME,uri=NAME", help="columns of a list (id, uri, title) or Parquet (id, bytes, title)"
     )
 
 

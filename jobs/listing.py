@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.plan import next_generation
-from pipeline.reader import live_items
+from pipeline.reader import fetchable_items
 from records.errors import UserError
 from records.items import Metadata
 from storage.catalog import Catalog
-from storage.catalog_refresh import CatalogChange, refresh
+from storage.catalog_change import CatalogChange
+from storage.catalog_refresh import refresh
+from storage.columns import Columns, parse_columns
 from storage.metadata import read_metadata
-from storage.sources import SourceItem, list_source
+from storage.signed_urls import unsigned
+from storage.source_items import SourceItem
+from storage.sources import SourceFormat, open_source
 from storage.stage_tables import StageTables
 from storage.stores import Store
 
@@ -28,6 +32,8 @@ def list_into_catalog(
     shard_size: int,
     refresh_known: bool,
     first_items: int | None = None,
+    source_format: str | None = None,
+    columns: str | None = None,
     order_by: str | None = None,
 ) -> CatalogChange | None:
     """Lists the source where there is no catalog yet, where asked to, or where there is metadata to take in.
@@ -36,6 +42,8 @@ def list_into_catalog(
 
     Args:
         first_items: With a new catalog, how many items its first shard gets: those of a first try.
+        source_format: How the source is to be read; None for what the catalog has, or what the source shows.
+        columns: Names of the columns of a list or Parquet file, as `parse_columns` takes them.
         order_by: A numeric metadata column by which new items are cut into shards, its high values first.
 
     Returns:
@@ -51,13 +59,32 @@ def list_into_catalog(
     if catalog is not None and not refresh_known and metadata is None:
         return None
     where = source if source is not None else str(catalog and catalog.source)
-    relist = catalog is None or refresh_known
-    listing = list_source(where) if relist or catalog is None else known_items(catalog)
     titles: Iterator[tuple[str, Metadata]] | None = read_metadata(metadata) if metadata is not None else None
+    if catalog is None or refresh_known:
+        known_format = source_format or (catalog.format if catalog is not None else None)
+        given = open_source(
+            where,
+            format=SourceFormat(known_format) if known_format is not None else None,
+            columns=parse_columns(columns) if columns is not None else Columns(),
+        )
+        listing, listed_as = given.items(), str(given.format)
+        titles = given.titles() if titles is None else titles
+    else:
+        listing, listed_as = known_items(catalog), source_format or catalog.format
     generations = next_generation(
         StageTables(store), catalog.highest_generations() if catalog is not None else np.empty(0, dtype=np.int32)
     )
-    change = refresh(store, listing, titles, where, shard_size, generations, first_items, order_by)
+    change = refresh(
+        store,
+        listing,
+        titles,
+        unsigned(where),
+        shard_size,
+        generations,
+        first_items,
+        order_by=order_by,
+        source_format=listed_as,
+    )
     logger.info("%s", describe(change))
     return change
 
@@ -88,13 +115,18 @@ def normal_source(uri: str) -> str:
 def known_items(catalog: Catalog) -> Iterator[SourceItem]:
     """The catalog's live items as a listing that changes nothing, to take metadata in without asking the source."""
     for shard_id in catalog.shard_ids():
-        for item in live_items(catalog, shard_id):
+        # A table replaces what an earlier table said; over what the source itself says, it is laid.
+        stated = catalog.newest_metadata(shard_id) if catalog.format != SourceFormat.FILES else {}
+        for item in fetchable_items(catalog, shard_id):
             yield SourceItem(
                 video_id=item.video_id,
                 uri=item.uri,
                 size_bytes=item.size_bytes,
                 etag=item.etag,
                 byte_offset=item.byte_offset,
+                row_index=item.row_index,
+                column=item.column,
+                metadata=stated.get(item.key),
             )
 
 
@@ -107,11 +139,14 @@ def describe(change: CatalogChange) -> str:
         f"{change.unchanged} unchanged",
         f"{change.metadata_changed} with changed metadata",
     ]
+    if change.relocated:
+        parts.append(f"{change.relocated} with a new URL")
     if change.returned:
         parts.append(f"{change.returned} back as they were")
     line = f"catalog revision {change.revision}: {', '.join(parts)}"
-    if change.duplicates:
-        line += f"; {change.duplicates} left out as their id repeats ({', '.join(change.duplicate_ids)} …)"
+    for reason, count in change.left_out.items():
+        names = change.left_out_names[reason]
+        line += f"; left out as {reason}: {count} ({', '.join(names)}{', …' if count > len(names) else ''})"
     if change.metadata_unmatched:
         line += f"; {change.metadata_unmatched} metadata lines match no item"
     return line

@@ -20,7 +20,7 @@ from pipeline.config import RunConfig
 from pipeline.spec import Modality, StageSpec
 from records.errors import UserError
 from records.fingerprint import fingerprint
-from storage.fetch import FetchConfig
+from storage.fetch_config import FetchConfig
 
 PROCESSOR_FILES = ("config.json", "preprocessor_config.json", "video_preprocessor_config.json")
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from actors.decode import DecodeStage
     from actors.decode_config import DecodeConfig
     from actors.embed import EmbedConfig, EmbedStage
-    from storage.fetch import FetchConfig
+    from storage.fetch_config import FetchConfig
 
 
 def loader_arguments(model: ResolvedModel) -> tuple[str, str | None]:
@@ -26,7 +26,7 @@ def build_decode(config: "DecodeConfig", fetch: "FetchConfig") -> "DecodeStage":
     from actors.decode import DecodeStage
     from storage.fetch import Fetcher
 
-    return DecodeStage(config, Fetcher(fetch))
+    return DecodeStage(config, Fetcher(fetch), in_flight=fetch.in_flight)
 
 
 def build_with_engine(stage: Callable[[Any], Any], config: Any, model: ResolvedModel) -> Any:  # noqa: ANN401 - any stage

@@ -22,7 +22,8 @@ from pipeline.graph import GraphConfig
 from pipeline.ray_session import LocalRayConfig
 from records.errors import UserError
 from records.outcomes import STAGES
-from storage.fetch import FetchConfig
+from storage.fetch_config import FetchConfig
+from storage.stores import StoreConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class RunConfig:
     shard_size: int = 512
     """Items of a shard, when items are added to the catalog."""
     fetch: FetchConfig = field(default_factory=FetchConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     breaker: BreakerConfig = field(default_factory=BreakerConfig)

@@ -20,7 +20,7 @@ from pipeline.limits import Limits
 from pipeline.stats import RunStats
 from pipeline.stop import DrainOver, StopFlag, leave_now
 from pipeline.tasks import Presets, Tasks
-from records.errors import Failure, FailureKind, FatalError
+from records.errors import Failure, FailureKind, FatalError, ReelscribeError
 from records.flow import flow_rows, spent_seconds
 
 logger = logging.getLogger(__name__)
@@ -105,6 +105,8 @@ class Phase:
         try:
             with self.lock:
                 self.committer.flush_journal()
+        except ReelscribeError as error:
+            logger.warning("could not journal either: %s", error)
         except Exception:
             logger.exception("could not journal either")
 
@@ -153,7 +155,8 @@ class Phase:
             try:
                 self._tick()
             except Exception as error:
-                logger.exception("the driver cannot go on")
+                if not isinstance(error, ReelscribeError):  # else its one line is the last that the command says
+                    logger.exception("the driver cannot go on")
                 self.flag.set(f"{type(error).__name__}: {error}", error=error)
                 self._stop_reading()
 

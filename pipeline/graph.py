@@ -23,6 +23,7 @@ from pipeline.spec import Specs, StageSpec, in_order
 from pipeline.tasks import Tasks
 from pipeline.worker import StageWorker
 from records.flow import FlowRow
+from storage.stores import StoreConfig
 
 READERS = 2
 """Shards being read at a time; each waits at the gate with its rows in hand."""
@@ -87,6 +88,7 @@ class Graph:
     catalog_revision: int
     gate: GateHandle
     config: GraphConfig
+    store: StoreConfig
 
     def build(self, tasks: Tasks, *, one_by_one: bool = False) -> Dataset:
         """The graph over the given shards.
@@ -119,6 +121,7 @@ class Graph:
             catalog_revision=self.catalog_revision,
             specs={name: spec.unbuildable() for name, spec in self.specs.items()},
             gate=self.gate,
+            store=self.store,
         )
 
     def media_stages(self, tasks: Tasks) -> list[StageSpec]:

@@ -3,7 +3,7 @@
 import functools
 import logging
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ from records.items import CatalogItem
 from records.schemas import StageRow
 from storage.catalog import Catalog
 from storage.stage_tables import StageTables
-from storage.stores import Store
+from storage.stores import Store, StoreConfig
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,13 @@ def live_items(catalog: Catalog, shard_id: str) -> list[CatalogItem]:
     """The items of a shard that are neither superseded by a newer version nor deleted, in the shard's order."""
     removed = catalog.removed(shard_id)
     return [item for item in catalog.read_shard(shard_id) if item.key not in removed]
+
+
+def fetchable_items(catalog: Catalog, shard_id: str) -> list[CatalogItem]:
+    """The live items with the URIs to fetch them from: presigned URLs as they were listed last. Not to be shown."""
+    locations = catalog.locations(shard_id)
+    items = live_items(catalog, shard_id)
+    return [replace(item, uri=locations[item.key]) if item.key in locations else item for item in items]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +49,7 @@ class ShardReader:
     catalog_revision: int
     gate: GateHandle
     """Handle of the gate's actor."""
+    store: StoreConfig
 
     def __call__(self, batch: dict[str, Any]) -> pa.Table:
         """The lines of the shards that the batch names: none once the run is to stop."""
@@ -63,13 +71,13 @@ class ShardReader:
 
     def lines(self, task: ShardTask) -> list[FlowRow]:
         """The items of the shard that have work, with what their stages read."""
-        catalog, tables = _open(self.output_uri, self.catalog_revision)
+        catalog, tables = _open(self.output_uri, self.catalog_revision, self.store)
         metadata = (
             catalog.read_metadata(task.shard_id, task.metadata_generation) if task.metadata_generation != NONE else {}
         )
         return select_rows(
             task=task,
-            items=live_items(catalog, task.shard_id),
+            items=fetchable_items(catalog, task.shard_id),
             metadata=metadata,
             tables={stage: self._stored(tables, stage, task) for stage in self._needed(task)},
             specs=self.specs,
@@ -86,9 +94,9 @@ class ShardReader:
 
 
 @functools.lru_cache(maxsize=2)
-def _open(output_uri: str, catalog_revision: int) -> tuple[Catalog, StageTables]:
+def _open(output_uri: str, catalog_revision: int, config: StoreConfig) -> tuple[Catalog, StageTables]:
     """Opened once a worker process: which files a revision holds is a list of all shards."""
-    store = Store.open(output_uri)
+    store = Store.open(output_uri, retry=config.retry, limits=config.limits)
     catalog = Catalog.open(store)
     assert catalog is not None, "a plan was made from this catalog"
     assert catalog.revision == catalog_revision, "the lease keeps others from refreshing the catalog"

@@ -34,6 +34,7 @@ from pipeline.tasks import Tasks
 from records.errors import UserError
 from records.items import CatalogItem
 from storage.catalog import Catalog
+from storage.faults import redact
 from storage.journals import Journal, delete_run_journals
 from storage.leases import Lease
 from storage.stage_tables import StageTables
@@ -160,6 +161,7 @@ class Run:
             catalog_revision=catalog.revision,
             gate=gate,
             config=self.config.graph,
+            store=self.config.store,
         )
 
     def _run_phase(
@@ -241,7 +243,7 @@ class Run:
         return RunReport(
             run_id=self.run_id,
             output=self.store.root,
-            source=catalog.source,
+            source=redact(catalog.source),
             recipe=self.request.recipe,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             items=catalog.item_count,

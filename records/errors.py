@@ -49,6 +49,7 @@ class FailureKind(StrEnum):
     CORRUPT = "corrupt"
     UNSUPPORTED = "unsupported"
     TIMEOUT = "timeout"
+    NO_SPACE = "no_space"
     CRASHED = "crashed"
     OUT_OF_MEMORY = "out_of_memory"
     ENGINE_ERROR = "engine_error"

@@ -42,6 +42,8 @@ _FIELDS: "list[pa.Field[Any]]" = [
     pa.field("size_bytes", pa.int64()),
     pa.field("etag", pa.string()),
     pa.field("byte_offset", pa.int64()),
+    pa.field("row_index", pa.int64()),
+    pa.field("column", pa.string()),
     pa.field("title", pa.string()),
     pa.field("extra", pa.map_(pa.string(), pa.string())),
     pa.field("pending", pa.list_(pa.string())),
@@ -53,7 +55,7 @@ _FIELDS: "list[pa.Field[Any]]" = [
 FLOW_SCHEMA = pa.schema(_FIELDS)
 """`spent`: seconds that a stage's worker was busy with the call this line came first in."""
 
-_ITEM = ("video_id", "version", "uri", "size_bytes", "etag", "byte_offset")
+_ITEM = ("video_id", "version", "uri", "size_bytes", "etag", "byte_offset", "row_index", "column")
 _OWN = ("shard_id", "position", "issued_rows", "pending")
 
 HEADER_POSITION = -1

@@ -16,11 +16,17 @@ class CatalogItem:
     version: int
     """From 1; raised when the content under the same id changes."""
     uri: str
-    size_bytes: int
+    size_bytes: int | None
+    """None where nobody has said it before the item is read."""
     etag: str
-    """What the store says of the content (an ETag; mtime and size for local files): a change makes a new version."""
+    """What the store says of the content (an ETag; mtime and size for local files): a change makes a new version.
+    Empty where nobody has said it."""
     byte_offset: int | None = None
     """Start of the member inside a larger object, or None for the whole object."""
+    row_index: int | None = None
+    """Row of a Parquet file that holds the bytes in a column, from 0, or None."""
+    column: str = ""
+    """That column, as `video` or `video.bytes`."""
 
     @property
     def key(self) -> tuple[str, int]:

@@ -4,6 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+DELETE_PATHS = 1000
+"""Objects that are removed by one call."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
@@ -67,12 +70,19 @@ class Backend(Protocol):
         """Names of the objects right in a folder (its path ends in `/`), in no order; None where `page` is as quick."""
         ...
 
-    def folders(self, prefix: str) -> Iterator[str]:
-        """Names of the folders right below `prefix` (a folder's path with `/` at its end), in order."""
+    def folders(self, prefix: str, token: str) -> tuple[Sequence[str], str]:
+        """Names of the folders right below `prefix` (a folder's path with `/` at its end), in order.
+
+        Args:
+            token: What the page before gave; empty for the first.
+
+        Returns:
+            The next ones, and the token for those behind them; empty where there are none.
+        """
         ...
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Removes objects; those that are gone already are no error."""
+        """Removes objects, at most `DELETE_PATHS` of them; those that are gone already are no error."""
         ...
 
     def sweep(self, min_age_seconds: float) -> int:

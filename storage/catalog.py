@@ -5,12 +5,12 @@
     catalog/shards/<shard_id>.parquet             the items of a shard, written once
     catalog/removed/<shard_id>.<n>.parquet        items of it that revision n or an earlier one superseded or deleted
     catalog/metadata/<shard_id>.<g>.parquet       titles and further columns, generation g
+    catalog/locations/<shard_id>.<n>.parquet      presigned URLs of its items, as they were at revision n
     catalog/index/<n>/items-<p>.parquet           every id ever seen, by hash: what the next listing is joined with
 
 Whatever the newest revision does not point at was left by a listing that was killed, and counts for nothing.
 """
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,18 +18,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from records.items import CatalogItem, Metadata
+from storage.shard_files import NONE, ShardFiles
 from storage.stores import Store
 from storage.tables import decode_records
-
-NONE = -1
-"""Where a shard has no file of a kind."""
-
-_SHARD_COLUMNS = ("removed", "metadata", "returned", "items")
-_MEAN = "mean:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +42,12 @@ class Revision:
     deleted: int
     unchanged: int
     metadata_changed: int
+    format: str = "files"
+    """How the source is read."""
+    relocated: int = 0
+    """Unchanged items whose URL was signed anew."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """What of the source became no item: reason to count."""
     returned: int = 0
     """Items that were deleted and are back with the same content: live again under their old version."""
 
@@ -73,38 +72,13 @@ class MetadataRow:
     extra: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ShardFiles:
-    """Which files belong to each shard at one revision; position is the shard's number."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """Where an item is fetched from, where that is more than its URI says: a presigned URL, which is a credential."""
 
-    removed: npt.NDArray[np.int64]
-    """(S,) revision of the shard's `removed` file, or NONE."""
-    metadata: npt.NDArray[np.int64]
-    """(S,) generation of the shard's `metadata` file, or NONE."""
-    returned: npt.NDArray[np.int64]
-    """(S,) generation that all files of the shard must reach since deleted items of it came back, or NONE."""
-    items: npt.NDArray[np.int64]
-    """(S,) live items of the shard, or NONE where a listing before this column was made wrote it."""
-    means: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
-    """Numeric metadata column to (S,) its mean over the shard's items that have it, NaN where none has."""
-
-    def encode(self) -> bytes:
-        """As a Parquet file."""
-        columns: dict[str, npt.NDArray[Any]] = {name: getattr(self, name) for name in _SHARD_COLUMNS}
-        columns |= {f"{_MEAN}{name}": values for name, values in self.means.items()}
-        sink = io.BytesIO()
-        pq.write_table(pa.table(columns), sink, compression="zstd")
-        return sink.getvalue()
-
-    @classmethod
-    def decode(cls, data: bytes) -> "ShardFiles":
-        """What `encode` wrote."""
-        table = pq.read_table(pa.BufferReader(data))
-        names = table.column_names
-        none = np.full(table.num_rows, NONE, dtype=np.int64)
-        columns = {name: table[name].to_numpy() if name in names else none for name in _SHARD_COLUMNS}
-        means = {name[len(_MEAN) :]: table[name].to_numpy() for name in names if name.startswith(_MEAN)}
-        return cls(**columns, means=means)
+    video_id: str
+    version: int
+    uri: str
 
 
 class ShardIds(Sequence[str]):
@@ -152,6 +126,11 @@ class Catalog:
         return self._revision.source
 
     @property
+    def format(self) -> str:
+        """How the source is read."""
+        return self._revision.format
+
+    @property
     def shard_count(self) -> int:
         """Shards, those without live items included."""
         return self._revision.shard_count
@@ -187,6 +166,19 @@ class Catalog:
         rows = decode_records(Removed, self._store.read_bytes(removed_path(int(shard_id), revision)))
         return {(row.video_id, row.version): row.reason for row in rows}
 
+    def locations(self, shard_id: str) -> dict[tuple[str, int], str]:
+        """Identity to presigned URL, for each item of the shard that has one: to fetch from, never to be shown."""
+        revision = int(self._files.locations[int(shard_id)])
+        if revision == NONE:
+            return {}
+        rows = decode_records(Location, self._store.read_bytes(locations_path(int(shard_id), revision)))
+        return {(row.video_id, row.version): row.uri for row in rows}
+
+    def newest_metadata(self, shard_id: str) -> dict[tuple[str, int], Metadata]:
+        """Identity to metadata, for each item of the shard that has any."""
+        generation = int(self._files.metadata[int(shard_id)])
+        return {} if generation == NONE else self.read_metadata(shard_id, generation)
+
     def read_metadata(self, shard_id: str, generation: int) -> dict[tuple[str, int], Metadata]:
         """Identity to metadata, for each item of the shard that has any, at one generation."""
         rows = decode_records(MetadataRow, self._store.read_bytes(metadata_path(int(shard_id), generation)))
@@ -221,7 +213,11 @@ class Catalog:
             return int(number) == self.revision
         if kind == "shards":
             return int(number) < self.shard_count
-        column = self._files.removed if kind == "removed" else self._files.metadata
+        column = {
+            "removed": self._files.removed,
+            "metadata": self._files.metadata,
+            "locations": self._files.locations,
+        }[kind]
         return int(number) < self.shard_count and int(column[int(number)]) == int(rest.partition(".")[0])
 
 
@@ -248,6 +244,11 @@ def shard_path(number: int) -> str:
 def removed_path(number: int, revision: int) -> str:
     """A shard's items that are no longer live, at a revision."""
     return f"catalog/removed/{shard_name(number)}.{revision}.parquet"
+
+
+def locations_path(number: int, revision: int) -> str:
+    """A shard's presigned URLs, at a revision."""
+    return f"catalog/locations/{shard_name(number)}.{revision}.parquet"
 
 
 def metadata_path(number: int, generation: int) -> str:

@@ -39,11 +39,16 @@ class IndexRow:
     live: bool
     """False once deleted; the line stays, so that a version is never given twice."""
     uri: str
-    size_bytes: int
+    """Without a signature."""
+    size_bytes: int | None
     etag: str
     byte_offset: int | None
     metadata: str
     """As `metadata_text` writes it."""
+    row_index: int | None = None
+    column: str = ""
+    signature: str = ""
+    """Digest of the presigned URL that the catalog holds, or empty."""
 
 
 def partition_of(video_id: str) -> int:

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from records.items import CatalogItem, Metadata
-from storage.catalog import MetadataRow, Removed
+from storage.catalog import Location, MetadataRow, Removed
 from storage.catalog_index import PARTITIONS, IndexRow, metadata_of, metadata_text, partition_of
 from storage.catalog_priority import priority_part
-from storage.sources import SourceItem
+from storage.metadata import overlaid
+from storage.signed_urls import signature_digest, unsigned
+from storage.source_items import LeftOut, LeftOutReason, Listing, SourceItem, shown
 from storage.spill import Spill
 
 ORDINALS_A_PART = 65_536
@@ -20,7 +22,7 @@ SHARDS_A_PART = 128
 RETURNED = "returned"
 """Stands in `removed` for an item that is live again."""
 
-_NAMED_DUPLICATES = 5
+_NAMED = 5
 
 
 @dataclass(slots=True)
@@ -33,9 +35,19 @@ class Counts:
     unchanged: int = 0
     returned: int = 0
     metadata_changed: int = 0
-    duplicates: int = 0
-    duplicate_ids: list[str] = field(default_factory=list)
+    relocated: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Reason to how many."""
+    left_out_names: dict[str, list[str]] = field(default_factory=dict)
+    """Reason to the first few of them."""
     metadata_unmatched: int = 0
+
+    def leave_out(self, reason: LeftOutReason, name: str) -> None:
+        """Counts what became no item."""
+        self.left_out[reason.value] = self.left_out.get(reason.value, 0) + 1
+        names = self.left_out_names.setdefault(reason.value, [])
+        if len(names) < _NAMED:
+            names.append(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +57,8 @@ class Fresh:
     ordinal: int
     item: CatalogItem
     metadata: str
+    location: str = ""
+    """The presigned URL, or empty."""
 
 
 class Join:
@@ -68,11 +82,16 @@ class Join:
         """Items no longer live, or `RETURNED`, with the number of their shard, by `shard // SHARDS_A_PART`."""
         self.edited: Spill[tuple[int, MetadataRow]] = Spill(folder / "edited")
         """Changed metadata of known items, likewise."""
+        self.located: Spill[tuple[int, Location]] = Spill(folder / "located")
+        """New presigned URLs of known items, likewise."""
 
-    def take(self, listing: Iterable[SourceItem], metadata: Iterable[tuple[str, Metadata]]) -> None:
+    def take(self, listing: Listing, metadata: Iterable[tuple[str, Metadata]]) -> None:
         """Sets the listing and its metadata aside."""
         for ordinal, item in enumerate(listing):
-            self._incoming.add(partition_of(item.video_id), (ordinal, item))
+            if isinstance(item, LeftOut):
+                self.counts.leave_out(item.reason, item.name)
+            else:
+                self._incoming.add(partition_of(item.video_id), (ordinal, item))
         for video_id, values in metadata:
             self._titles.add(partition_of(video_id), (video_id, metadata_text(values)))
 
@@ -94,7 +113,7 @@ class Join:
         seen: set[str] = set()
         for ordinal, item in self._incoming.read(part):
             if item.video_id in seen:
-                self._count_duplicate(item.video_id)
+                self.counts.leave_out(LeftOutReason.REPEATED_ID, shown(item.video_id))
                 continue
             seen.add(item.video_id)
             self._place(part, ordinal, item, known.get(item.video_id), titles.get(item.video_id))
@@ -103,14 +122,8 @@ class Join:
             if row.video_id not in seen:
                 self._delete(part, row)
 
-    def _count_duplicate(self, video_id: str) -> None:
-        self.counts.duplicates += 1
-        if len(self.counts.duplicate_ids) < _NAMED_DUPLICATES:
-            self.counts.duplicate_ids.append(video_id)
-
     def _place(self, part: int, ordinal: int, item: SourceItem, row: IndexRow | None, given: str | None) -> None:
-        kept = "" if row is None else row.metadata
-        text = kept if given is None else given  # what a table does not name keeps what it has
+        text = _metadata_text(item.metadata, given, "" if row is None else row.metadata)
         if row is not None and _same_content(item, row):
             if row.live:
                 self.counts.unchanged += 1
@@ -120,7 +133,8 @@ class Join:
             if text != row.metadata:
                 self.counts.metadata_changed += row.live
                 self.edited.add(row.shard // SHARDS_A_PART, (row.shard, metadata_row(row.video_id, row.version, text)))
-            self.index.add(part, replace(row, metadata=text, live=True))
+            self._locate(item, row)
+            self.index.add(part, _learned(item, row, text))
             return
         if row is not None and row.live:
             self.counts.changed += 1
@@ -131,13 +145,23 @@ class Join:
         catalog_item = CatalogItem(
             video_id=item.video_id,
             version=version,
-            uri=item.uri,
+            uri=unsigned(item.uri),
             size_bytes=item.size_bytes,
             etag=item.etag,
             byte_offset=item.byte_offset,
+            row_index=item.row_index,
+            column=item.column,
         )
+        location = "" if catalog_item.uri == item.uri else item.uri
         place = ordinal // ORDINALS_A_PART if self._order_by is None else priority_part(text, self._order_by)
-        self.fresh.add(place, Fresh(ordinal=ordinal, item=catalog_item, metadata=text))
+        self.fresh.add(place, Fresh(ordinal=ordinal, item=catalog_item, metadata=text, location=location))
+
+    def _locate(self, item: SourceItem, row: IndexRow) -> None:
+        """Takes an unchanged item's URL in where it was signed anew; one that is no longer signed replaces it too."""
+        if signature_digest(item.uri) != row.signature:
+            self.counts.relocated += 1
+            location = Location(video_id=row.video_id, version=row.version, uri=item.uri)
+            self.located.add(row.shard // SHARDS_A_PART, (row.shard, location))
 
     def fresh_items(self) -> Iterator[Fresh]:
         """The items for new shards: in listing order, or by falling priority, of which 6 % count as equal."""
@@ -157,12 +181,32 @@ class Join:
 
 
 def _same_content(item: SourceItem, row: IndexRow) -> bool:
-    return (item.uri, item.size_bytes, item.etag, item.byte_offset) == (
-        row.uri,
-        row.size_bytes,
-        row.etag,
-        row.byte_offset,
+    """Whether nothing says that the content is another one: neither a signature nor what is unknown on a side does."""
+    if item.size_bytes != row.size_bytes and item.size_bytes is not None and row.size_bytes is not None:
+        return False
+    if item.etag != row.etag and item.etag and row.etag:
+        return False
+    here, there = (item.byte_offset, item.row_index, item.column), (row.byte_offset, row.row_index, row.column)
+    return here == there and (item.uri == row.uri or unsigned(item.uri) == row.uri)
+
+
+def _learned(item: SourceItem, row: IndexRow, metadata: str) -> IndexRow:
+    """What the index knows of an unchanged item now."""
+    return replace(
+        row,
+        metadata=metadata,
+        size_bytes=row.size_bytes if item.size_bytes is None else item.size_bytes,
+        etag=item.etag or row.etag,
+        signature=signature_digest(item.uri),
+        live=True,
     )
+
+
+def _metadata_text(stated: Metadata | None, given: str | None, kept: str) -> str:
+    """An item's metadata: the table's line over what the source states; what neither names keeps what it has."""
+    if stated is None:
+        return kept if given is None else given
+    return metadata_text(stated if given is None else overlaid(stated, metadata_of(given)))
 
 
 def metadata_row(video_id: str, version: int, text: str) -> MetadataRow:

@@ -8,7 +8,6 @@ refresh killed before that leaves files that nothing points at, and the next one
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,10 @@ import numpy.typing as npt
 from records.errors import BusyError, UserError
 from records.items import CatalogItem, Metadata
 from storage.catalog import (
-    NONE,
     Catalog,
     MetadataRow,
     Removed,
     Revision,
-    ShardFiles,
     encode_revision,
     metadata_path,
     removed_path,
@@ -31,35 +28,16 @@ from storage.catalog import (
     shard_name,
     shard_path,
 )
+from storage.catalog_change import CatalogChange
 from storage.catalog_index import IndexRow, index_files, index_folder, partition_of, read_index
 from storage.catalog_join import RETURNED, Fresh, Join, metadata_row
+from storage.catalog_locations import LocationWriter
 from storage.catalog_priority import ShardMeans
-from storage.sources import SourceItem
+from storage.shard_files import NONE, ShardFiles
+from storage.signed_urls import signature_digest
+from storage.source_items import Listing
 from storage.stores import Store
 from storage.tables import encode_records
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogChange:
-    """What a listing changed."""
-
-    revision: int
-    """The revision that holds now; the old one where nothing changed."""
-    new: int
-    changed: int
-    """Same id, other content: a new version in a new shard."""
-    deleted: int
-    unchanged: int
-    returned: int
-    """Deleted before and back with the same content: live again under their old version, with what was made of it."""
-    metadata_changed: int
-    """Items known before whose title or further columns differ."""
-    duplicates: int
-    """Items left out because an earlier one of the listing has their id."""
-    duplicate_ids: tuple[str, ...] = ()
-    """The first few of them."""
-    metadata_unmatched: int = 0
-    """Lines of the metadata table without an item, or with an id seen before."""
 
 
 class _Writer:
@@ -74,6 +52,7 @@ class _Writer:
         empty: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._removed = empty if base is None else base.files.removed.copy()
         self._metadata = empty if base is None else base.files.metadata.copy()
+        self.locations = LocationWriter(base, join, self.revision)
         self._returned = empty if base is None else base.files.returned.copy()
         self._items = empty if base is None else base.live_counts().copy()
         self._means = ShardMeans({} if base is None else base.files.means)
@@ -111,6 +90,7 @@ class _Writer:
         yield shard_path(number), encode_records(CatalogItem, [row.item for row in rows])
         if titled:
             yield metadata_path(number, 0), encode_records(MetadataRow, titled)
+        yield from self.locations.new_shard(number, rows)
 
     def removed_files(self, next_generation: Callable[[str], int]) -> Iterator[tuple[str, bytes]]:
         """A whole new `removed` file for each shard that lost items or got some back."""
@@ -173,6 +153,7 @@ class _Writer:
         return ShardFiles(
             removed=np.concatenate([self._removed, none]),
             metadata=np.concatenate([self._metadata, fresh]),
+            locations=self.locations.revisions(),
             returned=np.concatenate([self._returned, none]),
             items=np.concatenate([self._items, np.asarray(self._new_items, dtype=np.int64)]),
             means=self._means.arrays(self.shard_count),
@@ -181,18 +162,19 @@ class _Writer:
 
 def refresh(
     store: Store,
-    listing: Iterable[SourceItem],
+    listing: Listing,
     metadata: Iterable[tuple[str, Metadata]] | None,
     source: str,
     shard_size: int,
     next_metadata_generation: Callable[[str], int],
     first_shard_items: int | None = None,
     order_by: str | None = None,
+    source_format: str = "files",
 ) -> CatalogChange:
     """Commits a listing as the catalog's next revision, unless it changes nothing. The caller holds the lease.
 
     Args:
-        listing: Each id once; of several items with one id the first counts.
+        listing: Each id once; of several items with one id the first counts. What was left out is counted.
         metadata: Id and metadata, of several lines with one id the first; an item that it does not name keeps its own.
         source: What was listed, the same for the life of a catalog.
         shard_size: Most items in each new shard.
@@ -200,6 +182,7 @@ def refresh(
             a generation above that of every table made from it.
         first_shard_items: Items of the catalog's very first shard, so that a first try of a few items is a whole shard.
         order_by: A numeric metadata column: new shards are cut with its high values first, instead of in listing order.
+        source_format: How the source was read, likewise the same for the life of a catalog.
 
     Raises:
         UserError: The catalog lists another source, or `shard_size` is below 1.
@@ -210,29 +193,34 @@ def refresh(
     base = Catalog.open(store)
     if base is not None and base.source != source:
         raise UserError(f"{store.root}: its catalog lists {base.source}, not {source}: choose another output")
+    if base is not None and base.format != source_format:
+        words = f"its catalog lists {source} with --format {base.format}, not {source_format}"
+        raise UserError(f"{store.root}: {words}: choose another output")
     with tempfile.TemporaryDirectory(prefix="catalog-refresh-") as folder:
         join = Join(Path(folder), order_by)
         join.take(listing, metadata if metadata is not None else ())
         join.run(read_index(store, base.revision) if base is not None else iter(()))
         counts = join.counts
-        changed = counts.new or counts.changed or counts.deleted or counts.returned or counts.metadata_changed
+        changes = (counts.new, counts.changed, counts.deleted, counts.returned, counts.metadata_changed)
+        changed = any(changes) or counts.relocated
         if base is not None and not changed:
-            return _change(base.revision, join)
+            return CatalogChange.of(base.revision, counts)
         writer = _Writer(base, join, shard_size, first_shard_items)
         store.create_many(writer.new_shards())
         store.create_many(writer.removed_files(next_metadata_generation))
+        store.create_many(writer.locations.known_shards())
         store.create_many(writer.metadata_files(next_metadata_generation))
         # A killed refresh may have cut its files elsewhere: none of them may lie beside this one's.
         store.delete([entry.path for entry in store.list(index_folder(writer.revision))])
         store.create_many(index_files(writer.revision, join.index))
     store.create_many([(shard_files_path(writer.revision), writer.shard_files().encode())])
-    _commit(store, writer, join, source, shard_size)
+    _commit(store, writer, join, source, source_format, shard_size)
     if base is not None:
         store.delete([entry.path for entry in store.list(index_folder(base.revision))])
-    return _change(writer.revision, join)
+    return CatalogChange.of(writer.revision, counts)
 
 
-def _commit(store: Store, writer: _Writer, join: Join, source: str, shard_size: int) -> None:
+def _commit(store: Store, writer: _Writer, join: Join, source: str, source_format: str, shard_size: int) -> None:
     counts = join.counts
     revision = Revision(
         revision=writer.revision,
@@ -245,26 +233,13 @@ def _commit(store: Store, writer: _Writer, join: Join, source: str, shard_size: 
         deleted=counts.deleted,
         unchanged=counts.unchanged,
         metadata_changed=counts.metadata_changed,
+        format=source_format,
+        relocated=counts.relocated,
+        left_out=dict(sorted(counts.left_out.items())),
         returned=counts.returned,
     )
     if not store.create(revision_path(writer.revision), encode_revision(revision)):
         raise BusyError(f"{store.root}: another listing committed revision {writer.revision} meanwhile")
-
-
-def _change(revision: int, join: Join) -> CatalogChange:
-    counts = join.counts
-    return CatalogChange(
-        revision=revision,
-        new=counts.new,
-        changed=counts.changed,
-        deleted=counts.deleted,
-        unchanged=counts.unchanged,
-        metadata_changed=counts.metadata_changed,
-        returned=counts.returned,
-        duplicates=counts.duplicates,
-        duplicate_ids=tuple(counts.duplicate_ids),
-        metadata_unmatched=counts.metadata_unmatched,
-    )
 
 
 def _index_row(row: Fresh, shard: int) -> IndexRow:
@@ -279,4 +254,7 @@ def _index_row(row: Fresh, shard: int) -> IndexRow:
         etag=item.etag,
         byte_offset=item.byte_offset,
         metadata=row.metadata,
+        row_index=item.row_index,
+        column=item.column,
+        signature=signature_digest(row.location) if row.location else "",
     )

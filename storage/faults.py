@@ -18,8 +18,8 @@ from records.errors import FailureKind
 
 T = TypeVar("T")
 
-TRANSIENT = frozenset({FailureKind.THROTTLED, FailureKind.UNREACHABLE, FailureKind.TIMEOUT})
-"""Kinds that are tried again."""
+TRANSIENT = frozenset({FailureKind.THROTTLED, FailureKind.UNREACHABLE, FailureKind.TIMEOUT, FailureKind.NO_SPACE})
+"""Kinds that are tried again: what other items hold of a disk they give back."""
 
 _THROTTLED = {
     "SlowDown",
@@ -39,6 +39,16 @@ _UNREACHABLE_ERRNO = {
     errno.EHOSTUNREACH,
     errno.EREMOTEIO,
 }
+
+
+class IncompleteReadError(ConnectionError):
+    """Fewer bytes came than the store announced."""
+
+
+class SpillError(Exception):
+    """The worker's own disk, on which large items are set aside, is full or cannot be written."""
+
+
 _CREDENTIALS = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
@@ -57,12 +67,37 @@ STORE_ERRORS = (
     boto.BotoCoreError,
     boto.ClientError,
     ResponseParserError,
+    SpillError,
 )
 """What reading from any store may raise: neither a bug of ours nor a `BadItemError`."""
 
 
-class IncompleteReadError(ConnectionError):
-    """Fewer bytes came than the store announced."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeLimits:
+    """How long a store may take. Never part of a fingerprint.
+
+    Raises:
+        ValueError: A limit is not positive.
+    """
+
+    connect_seconds: float = 10.0
+    """Longest that a connection may take to open."""
+    stall_seconds: float = 15.0
+    """Longest wait for an answer to begin, and for each next byte of it."""
+    request_seconds: float = 300.0
+    """Longest that one request and its whole answer may take, however steadily bytes come."""
+
+    def __post_init__(self) -> None:
+        if min(self.connect_seconds, self.stall_seconds, self.request_seconds) <= 0:
+            raise ValueError("limits: connect_seconds, stall_seconds and request_seconds must be positive")
+
+
+class HttpStatusError(OSError):
+    """A web server answered with a status that is no success."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +108,8 @@ class RetryConfig:
         ValueError: A number is below what makes sense.
     """
 
-    attempts: int = 6
-    """Tries in all."""
+    attempts: int = 8
+    """Tries in all; with the waits below they span 13 seconds on average."""
     first_wait_seconds: float = 0.2
     """Longest wait before the second try; doubles with each."""
     max_wait_seconds: float = 20.0
@@ -99,7 +134,7 @@ def s3_status(error: BaseException | None) -> tuple[int, str]:
 def classify(error: BaseException) -> FailureKind | None:
     """What an error of a store means for the item being read, or None where it is none of a store's faults."""
     status, code = s3_status(error)
-    if status == 0 and isinstance(error, aiohttp.ClientResponseError):
+    if status == 0 and isinstance(error, (aiohttp.ClientResponseError, HttpStatusError)):
         status = error.status
     if status:
         return _classify_status(status, code)
@@ -107,9 +142,18 @@ def classify(error: BaseException) -> FailureKind | None:
         return FailureKind.TIMEOUT
     if isinstance(
         error,
-        (ConnectionError, boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, ResponseParserError),
+        (
+            ConnectionError,
+            boto.ConnectionError,
+            boto.HTTPClientError,
+            boto.IncompleteReadError,
+            boto.FlexibleChecksumError,
+            ResponseParserError,
+        ),
     ):
         return FailureKind.UNREACHABLE
+    if isinstance(error, SpillError):
+        return FailureKind.NO_SPACE
     if isinstance(error, (aiohttp.ClientError, boto.ResponseStreamingError)):
         return FailureKind.UNREACHABLE
     if isinstance(error, (PermissionError, *_CREDENTIALS)):
@@ -156,7 +200,7 @@ def describe(error: BaseException) -> str:
     status, code = s3_status(error)
     if status:
         return f"{code or 'error'} ({status})" if code != str(status) else f"HTTP {status}"
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, (aiohttp.ClientResponseError, HttpStatusError)):
         return f"HTTP {error.status}"
     if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
         return errno.errorcode[error.errno]
@@ -167,5 +211,8 @@ def redact(uri: str) -> str:
     """A URI without what may be secret: user, password and, for anything but a path or S3 key, the query."""
     if "://" not in uri or uri.startswith(("s3://", "file://")):
         return uri
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return f"{uri.partition('://')[0]}://…"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -1,38 +1,35 @@
 """Reads one item's bytes from wherever it lies, refusing before it reads and saying what went wrong by kind."""
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
-
-import fsspec
+from typing import Protocol, TypeVar
 
 from records.errors import BadItemError, FailureKind, UserError
 from records.items import CatalogItem
-from storage.faults import STORE_ERRORS, RetryConfig, classify, describe, redact, with_retries
-from storage.fsspec_store import etag_of
-from storage.local_listing import local_etag
-from storage.s3_client import S3Client, split_s3_uri
+from storage.faults import STORE_ERRORS, SpillError, classify, describe, redact, with_retries
+from storage.fetch_check import CatalogCheck, ContradictionError
+from storage.fetch_config import FetchConfig
+from storage.fetch_fsspec import FsspecReader
+from storage.fetch_http import HttpReader
+from storage.fetch_local import LocalReader
+from storage.fetch_parquet import ParquetCells
+from storage.fetch_s3 import S3Reader
+from storage.fetched import FetchedMedia
+
+__all__ = ["FetchConfig", "Fetcher"]
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchConfig:
-    """Limits on one read. None of them changes an output, so none enters a fingerprint.
+class Reader(Protocol):
+    """What reads items of one kind of store, over connections that it shares and keeps. Safe between threads."""
 
-    Raises:
-        ValueError: A limit is not positive.
-    """
+    def read(self, item: CatalogItem, check: CatalogCheck) -> FetchedMedia:
+        """The item's bytes; everything that the store says of them goes through the check."""
+        ...
 
-    max_bytes: int = 2 * 1024**3
-    """Largest object or byte range that is read."""
-    timeout_seconds: float = 300.0
-    """Longest that the body of one try may take, once it has begun; S3 only."""
-    retry: RetryConfig = field(default_factory=RetryConfig)
-    """How throttling, time-outs and resets are retried."""
-
-    def __post_init__(self) -> None:
-        if self.max_bytes < 1 or self.timeout_seconds <= 0:
-            raise ValueError("fetch: max_bytes and timeout_seconds must be positive")
+    def facts(self, uri: str) -> tuple[int, str]:
+        """Size and ETag of a whole object; one try."""
+        ...
 
 
 class Fetcher:
@@ -40,82 +37,66 @@ class Fetcher:
 
     def __init__(self, config: FetchConfig) -> None:
         self._config = config
-        self._connections: dict[str, Any] = {}
+        self._readers: dict[str, Reader] = {}
+        self._cells = ParquetCells(self._facts, self._read_bytes, config.parquet_disk_bytes)
 
-    def __call__(self, item: CatalogItem) -> bytes:
-        """The item's bytes: the whole object, or its byte range.
+    def __call__(self, item: CatalogItem) -> FetchedMedia:
+        """The item's bytes: the whole object, its byte range, or its row of a Parquet file. The caller closes them.
 
         Raises:
             BadItemError: `too_large` before anything is read; `changed` where length or ETag are not the catalog's;
-                `not_found`, `forbidden`, `unsupported`; `throttled`, `unreachable` or `timeout` after all retries.
+                `not_found`, `forbidden`, `unsupported`; `throttled`, `unreachable`, `timeout` or `no_space` after all
+                retries.
         """
-        if item.size_bytes > self._config.max_bytes:
-            raise BadItemError(
-                FailureKind.TOO_LARGE, f"{item.size_bytes} bytes, over the limit of {self._config.max_bytes}"
-            )
-        try:
-            return with_retries(self._config.retry, lambda: self._read(item))
-        except STORE_ERRORS as error:
-            raise BadItemError(_kind_of(error), f"{redact(item.uri)}: {describe(error)}") from None
+        check = CatalogCheck(item, self._config.max_bytes)
+        check.limit(item.size_bytes)
+        if item.row_index is None:
+            return self._read(item, check)
+        media = self._cells(item)
+        if item.size_bytes is not None and media.size_bytes != item.size_bytes:
+            media.close()
+            raise BadItemError(FailureKind.CHANGED, f"{media.size_bytes} bytes, not {item.size_bytes}")
+        check.limit(media.size_bytes)
+        return media
 
-    def _read(self, item: CatalogItem) -> bytes:
-        scheme, separator, rest = item.uri.partition("://")
-        if not separator or scheme == "file":
-            return _read_local(rest if separator else item.uri, item)
+    def _read(self, item: CatalogItem, check: CatalogCheck) -> FetchedMedia:
+        return _typed(item.uri, lambda: self._reader(item.uri).read(item, check))
+
+    def _read_bytes(self, item: CatalogItem) -> bytes:
+        with self._read(item, CatalogCheck(item, self._config.max_bytes)) as media:
+            return media.read_bytes()
+
+    def _facts(self, uri: str) -> tuple[int, str]:
+        """Size and ETag of a whole object."""
+        return _typed(uri, lambda: with_retries(self._config.retry, lambda: self._reader(uri).facts(uri)))
+
+    def _reader(self, uri: str) -> Reader:
+        scheme = uri.partition("://")[0] if "://" in uri else "file"
+        # setdefault is atomic: threads that meet here end with the same connections.
+        return self._readers.get(scheme) or self._readers.setdefault(scheme, self._new_reader(scheme))
+
+    def _new_reader(self, scheme: str) -> Reader:
+        if scheme == "file":
+            return LocalReader(self._config)
         if scheme in ("s3", "s3a"):
-            return self._read_s3(item)
-        return self._read_other(scheme, item)
-
-    def _connection(self, scheme: str, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - fsspec ships no types
-        # setdefault is atomic: threads that meet here end with the same connection.
-        return self._connections.get(scheme) or self._connections.setdefault(scheme, make())
-
-    def _read_s3(self, item: CatalogItem) -> bytes:
-        bucket, key = split_s3_uri(item.uri)
-        client: S3Client = self._connection("s3", S3Client)
-        arguments = {"Bucket": bucket, "Key": key}
-        if item.byte_offset is not None:
-            if item.size_bytes == 0:
-                return b""
-            arguments["Range"] = f"bytes={item.byte_offset}-{item.byte_offset + item.size_bytes - 1}"
-
-        def accept(length: int, etag: str) -> None:
-            _check(item, length, etag)
-
-        return client.read(arguments, accept=accept, timeout_seconds=self._config.timeout_seconds).data
-
-    def _read_other(self, scheme: str, item: CatalogItem) -> bytes:
-        filesystem = self._connection(scheme, lambda: fsspec.filesystem(scheme, use_listings_cache=False))
-        path = filesystem._strip_protocol(item.uri)
-        info = filesystem.info(path)
-        if item.byte_offset is None:
-            if info.get("size") is not None:
-                _check(item, int(info["size"]), etag_of(info))
-            data: bytes = filesystem.cat_file(path)
-        else:
-            _check(item, item.size_bytes, etag_of(info))
-            data = filesystem.cat_file(path, start=item.byte_offset, end=item.byte_offset + item.size_bytes)
-        _check(item, len(data), "")
-        return data
+            return S3Reader(self._config)
+        if scheme in ("http", "https"):
+            return HttpReader(self._config)
+        return FsspecReader(self._config, scheme)
 
 
-def _read_local(path: str, item: CatalogItem) -> bytes:
-    with open(path, "rb") as file:
-        status = os.fstat(file.fileno())
-        start = item.byte_offset or 0
-        _check(item, status.st_size if item.byte_offset is None else item.size_bytes, local_etag(status))
-        file.seek(start)
-        data = file.read(item.size_bytes)
-        _check(item, len(data), local_etag(os.fstat(file.fileno())))
-    return data
-
-
-def _check(item: CatalogItem, length: int, etag: str) -> None:
-    """Holds what the store says against the catalog; an empty ETag on either side says nothing."""
-    if length != item.size_bytes:
-        raise BadItemError(FailureKind.CHANGED, f"{length} bytes where the catalog has {item.size_bytes}")
-    if etag and item.etag and etag != item.etag:
-        raise BadItemError(FailureKind.CHANGED, f"ETag {etag} where the catalog has {item.etag}")
+def _typed(uri: str, read: Callable[[], T]) -> T:
+    """Turns what a store raises into the item's failure."""
+    try:
+        return read()
+    except BadItemError as error:
+        raise BadItemError(error.kind, f"{redact(uri)}: {error}") from None
+    except ContradictionError as error:
+        raise BadItemError(FailureKind.CHANGED, f"{redact(uri)}: {error}") from None
+    except SpillError as error:
+        raise BadItemError(FailureKind.NO_SPACE, str(error)) from None
+    except STORE_ERRORS as error:
+        raise BadItemError(_kind_of(error), f"{redact(uri)}: {describe(error)}") from None
 
 
 def _kind_of(error: Exception) -> FailureKind:

@@ -18,6 +18,9 @@ from storage.faults import redact
 
 logger = logging.getLogger(__name__)
 
+_EXTRAS = {"gcs": ("gs", "gcs"), "azure": ("az", "abfs", "abfss", "adl")}
+_PACKAGES = {"gcs": "gcsfs", "azure": "adlfs"}
+
 
 class FsspecBackend:
     """A folder or prefix of a file system that fsspec knows."""
@@ -93,13 +96,14 @@ class FsspecBackend:
         """Nothing is quicker than a listing."""
         return None
 
-    def folders(self, prefix: str) -> Iterator[str]:
-        """Folders right below."""
+    def folders(self, prefix: str, token: str) -> tuple[Sequence[str], str]:
+        """Folders right below, all at once."""
         try:
             found = self._filesystem.ls(self._path(prefix).rstrip("/"), detail=True)
         except FileNotFoundError:
-            return
-        yield from sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+            return [], ""
+        folders = (info["name"].rstrip("/") for info in found if info["type"] == "directory")
+        return sorted(name.rpartition("/")[2] for name in folders), ""
 
     def delete(self, paths: Sequence[str]) -> None:
         """Removes objects one by one."""
@@ -113,6 +117,14 @@ class FsspecBackend:
 
     def _path(self, path: str) -> str:
         return f"{self._base}/{path}"
+
+
+def missing_package(scheme: str) -> str:
+    """What to install where fsspec knows a scheme and its package is not there."""
+    extra = next((name for name, schemes in _EXTRAS.items() if scheme in schemes), None)
+    if extra is None:
+        return f"install the fsspec package for {scheme!r}"
+    return f"{scheme}:// needs the package {_PACKAGES[extra]}: install it, or this project with the extra {extra!r}"
 
 
 def etag_of(info: Mapping[str, Any]) -> str:

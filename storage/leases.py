@@ -21,7 +21,7 @@ from typing import Literal
 
 import psutil
 
-from records.errors import BusyError, TransientError, UserError
+from records.errors import BusyError, FailureKind, TransientError, UserError
 from storage.stores import Store
 
 logger = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ class LeaseRecord:
     renewed_at: str
     ttl_seconds: float
     owner: str
-    """Names this one holding of the lease."""
+    """Names this one holding."""
     nonce: str
-    """New in each write, so that no two are equal."""
+    """New in each write."""
     released: bool = False
     shards: tuple[int, int | None] = (0, None)
     """First shard that is held and the one behind the last; None where there is no last one."""
@@ -162,7 +162,11 @@ class Lease:
                 return
 
     def _write(self, *, released: bool) -> bool:
-        """Renews; False where another run holds the lease."""
+        """Renews; False where another run holds the lease.
+
+        Raises:
+            TransientError: It is still this run's, but what it holds could not be replaced: a token was garbled.
+        """
         started = time.monotonic()
         record = replace(self._record, nonce=uuid.uuid4().hex, renewed_at=_now(), released=released)
         written = self._store.replace(self._path, record.encode(), self._token)
@@ -171,8 +175,10 @@ class Lease:
             # An earlier renewal arrived although its answer was lost: go on from what it wrote.
             written = self._store.replace(self._path, record.encode(), found[1])
             found = _read(self._store, self._path)
-        if not written or found is None or found[0].owner != record.owner:
+        if found is None or found[0].owner != record.owner:
             return False
+        if not written:
+            raise TransientError(FailureKind.UNREACHABLE, f"{self._store.uri(self._path)} is ours but was not replaced")
         self._token, self._renewed = found[1], started
         return True
 
@@ -190,10 +196,8 @@ def _read(store: Store, path: str) -> tuple[LeaseRecord, str] | None:
 
 
 def _path(shards: tuple[int, int | None]) -> str:
-    start, stop = shards
-    if shards == (0, None):
-        return f"{_FOLDER}lease.json"
-    return f"{_FOLDER}lease-{start:08d}-{'end' if stop is None else f'{stop:08d}'}.json"
+    name = "" if shards == (0, None) else f"-{shards[0]:08d}-{'end' if shards[1] is None else f'{shards[1]:08d}'}"
+    return f"{_FOLDER}lease{name}.json"
 
 
 def overlaps(one: tuple[int, int | None], other: tuple[int, int | None]) -> bool:
@@ -259,9 +263,8 @@ def _is_dead_here(holder: LeaseRecord) -> bool:
         return False
     try:
         process = psutil.Process(holder.pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return True
-        return abs(process.create_time() - holder.process_started) > _CLOCK_SLACK_SECONDS
+        other = abs(process.create_time() - holder.process_started) > _CLOCK_SLACK_SECONDS
+        return other or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:
@@ -269,8 +272,7 @@ def _is_dead_here(holder: LeaseRecord) -> bool:
 
 
 def _machine() -> str:
-    try:
-        # Containers share the kernel's boot id; the namespace tells whose process numbers these are.
+    try:  # containers share the kernel's boot id; the namespace tells whose process numbers these are
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:

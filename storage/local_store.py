@@ -98,10 +98,13 @@ class LocalBackend:
                 if not entry.is_dir(follow_symlinks=False):
                     yield entry.name
 
-    def folders(self, prefix: str) -> Iterator[str]:
-        """Folders right below."""
-        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder / prefix) as found:
-            yield from sorted(entry.name for entry in found if entry.is_dir() and entry.name != TEMPORARY)
+    def folders(self, prefix: str, token: str) -> tuple[Sequence[str], str]:
+        """Folders right below, all at once."""
+        try:
+            with os.scandir(self._folder / prefix) as found:
+                return sorted(entry.name for entry in found if entry.is_dir() and entry.name != TEMPORARY), ""
+        except FileNotFoundError:
+            return [], ""
 
     def delete(self, paths: Sequence[str]) -> None:
         """Removes files, and the folders that this leaves empty."""

@@ -5,19 +5,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from storage.backends import Entry
-from storage.faults import s3_status
+from storage.faults import TimeLimits, s3_status
 from storage.s3_client import S3Client, clean_etag, split_s3_uri
-
-_DELETE_KEYS = 1000
 
 
 class S3Backend:
     """A prefix of a bucket on S3 or on a server that speaks its protocol and honours conditional writes."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, limits: TimeLimits) -> None:
         self._bucket, key = split_s3_uri(uri)
         self._prefix = f"{key.rstrip('/')}/" if key.strip("/") else ""
-        self._client = S3Client()
+        self._client = S3Client(limits)
 
     @property
     def root(self) -> str:
@@ -83,27 +81,25 @@ class S3Backend:
         """Nothing is quicker than a listing."""
         return None
 
-    def folders(self, prefix: str) -> Iterator[str]:
-        """Common prefixes up to the next `/`."""
-        arguments: dict[str, Any] = {"Prefix": self._prefix + prefix, "Delimiter": "/"}
-        while True:
-            page = self._list(arguments)
-            for found in page.get("CommonPrefixes", ()):
-                yield found["Prefix"][len(self._prefix) + len(prefix) : -1]
-            if not page.get("IsTruncated"):
-                return
-            arguments["ContinuationToken"] = page["NextContinuationToken"]
+    def folders(self, prefix: str, token: str) -> tuple[Sequence[str], str]:
+        """Common prefixes up to the next `/`, of one page."""
+        arguments = {"Prefix": self._prefix + prefix, "Delimiter": "/"} | (
+            {"ContinuationToken": token} if token else {}
+        )
+        page = self._list(arguments)
+        skipped = len(self._prefix) + len(prefix)
+        names = [found["Prefix"][skipped:-1] for found in page.get("CommonPrefixes", ())]
+        return names, page["NextContinuationToken"] if page.get("IsTruncated") else ""
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Removes objects, a thousand a request."""
-        for start in range(0, len(paths), _DELETE_KEYS):
-            keys = [{"Key": self._prefix + path} for path in paths[start : start + _DELETE_KEYS]]
-            reply = self._client.call(
-                "delete_objects", {"Bucket": self._bucket, "Delete": {"Objects": keys, "Quiet": True}}
-            )
-            for refused in reply.get("Errors", ()):
-                kind = PermissionError if refused.get("Code") == "AccessDenied" else ConnectionError
-                raise kind(errno.EIO, f"{refused.get('Code')}: {refused.get('Key')} was not deleted")
+        """Removes objects with one request."""
+        keys = [{"Key": self._prefix + path} for path in paths]
+        reply = self._client.call(
+            "delete_objects", {"Bucket": self._bucket, "Delete": {"Objects": keys, "Quiet": True}}
+        )
+        for refused in reply.get("Errors", ()):
+            kind = PermissionError if refused.get("Code") == "AccessDenied" else ConnectionError
+            raise kind(errno.EIO, f"{refused.get('Code')}: {refused.get('Key')} was not deleted")
 
     def sweep(self, min_age_seconds: float) -> int:
         """Nothing is left behind."""

@@ -1,107 +1,166 @@
-"""What a source holds: its media files as items, and the owner's table of titles.
+"""What a source is: which of the formats it has, told by its name, by what lies in it, or by the user.
 
-An item's id is its path relative to the source without the extension: `clips/0042.mp4` is `clips/0042`. A file keeps
-its extension where another listed file differs from it in nothing else (`a.mp4` and `a.webm`), or where the name
-without it is itself a listed file (`a.mp4` and `a.mp4.mkv`). That depends on which files there are, not on their order.
+the name ends in .csv .tsv .jsonl .ndjson       a list
+the name ends in .tar                           a WebDataset shard
+the name ends in .parquet                       with a column of bytes the videos themselves, else a list
+anything else                                   a folder or prefix, and it is what its first thousand objects are:
+                                                media files, tars, or Parquet files, but not two of them
 """
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from records.errors import UserError
+from records.items import Metadata
+from storage.columns import URI_COLUMNS, Columns, chosen
+from storage.faults import redact
+from storage.line_files import LINE_ENDINGS
+from storage.source_files import FileSource
+from storage.source_items import LeftOut, SourceItem, media_extension, with_checked_ids
+from storage.source_list import ListSource
+from storage.source_objects import SourceObject, is_hidden, object_name, open_object
+from storage.source_parquet import PARQUET_ENDINGS, ParquetSource, bytes_columns
+from storage.source_webdataset import TAR_ENDINGS, WebDatasetSource
 from storage.stores import Store
 
-logger = logging.getLogger(__name__)
+__all__ = ["Source", "SourceFormat", "SourceItem", "open_source"]
 
-VIDEO_EXTENSIONS = ("mp4", "mkv", "webm", "mov", "avi", "m4v", "mpg", "mpeg", "ts", "flv", "wmv", "3gp", "ogv")
-AUDIO_EXTENSIONS = ("flac", "mp3", "wav", "m4a", "ogg", "opus", "aac")
-MEDIA_EXTENSIONS = frozenset(VIDEO_EXTENSIONS + AUDIO_EXTENSIONS)
+_LOOKED_AT = 1000
+_NAME_IT = "say which with --format"
+_PURE_LISTS = tuple(ending for ending in LINE_ENDINGS if ending not in PARQUET_ENDINGS)
+
+
+class SourceFormat(StrEnum):
+    """How a source holds its videos: the values of `--format`."""
+
+    FILES = "files"
+    LIST = "list"
+    WEBDATASET = "webdataset"
+    PARQUET = "parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceItem:
-    """One media file of a source."""
+class Source:
+    """A source whose format is known."""
 
-    video_id: str
     uri: str
-    size_bytes: int
-    etag: str
-    """What the store says of the content; for local files time of change and size."""
-    byte_offset: int | None = None
-    """Start of a member inside a larger object, or None for the whole object."""
+    format: SourceFormat
+    _reader: FileSource | ListSource | WebDatasetSource | ParquetSource
+
+    def items(self) -> Iterator[SourceItem | LeftOut]:
+        """What is in it, streamed, once.
+
+        Raises:
+            UserError: It cannot be read, or there is no item in it.
+        """
+        found, reasons = 0, dict[str, str]()
+        for entry in with_checked_ids(self._reader.items()):
+            found += isinstance(entry, SourceItem)
+            if isinstance(entry, LeftOut) and len(reasons) < 3:
+                reasons.setdefault(entry.reason, entry.name)
+            yield entry
+        if not found:
+            because = "; ".join(f"{reason}: {name}" for reason, name in reasons.items())
+            raise UserError(f"{redact(self.uri)}: no {_HELD[self.format]} in it{f' ({because})' if because else ''}")
+
+    def titles(self) -> Iterator[tuple[str, Metadata]]:
+        """A table of titles that lies in the source apart from the items; to be read behind `items`."""
+        return self._reader.titles()
 
 
-@dataclass(slots=True)
-class _Group:
-    """Files that differ in their extension only, while more of them may follow."""
-
-    stem: str
-    stem_is_listed: bool
-    files: list[SourceItem]
-    """Their ids still with extension."""
+_HELD = {
+    SourceFormat.FILES: "media files",
+    SourceFormat.LIST: "lines with an id and a URI",
+    SourceFormat.WEBDATASET: "videos in .tar files",
+    SourceFormat.PARQUET: "rows in .parquet files",
+}
 
 
-def list_source(uri: str, extensions: frozenset[str] = MEDIA_EXTENSIONS) -> Iterator[SourceItem]:
-    """The media files below a folder or prefix, nearly in order of their paths; files whose path has a part that
-    starts with a dot are left out.
-
-    Args:
-        uri: A folder or prefix on any store.
-        extensions: Lower case, without dot; names are compared without regard to case.
+def open_source(uri: str, *, format: SourceFormat | None = None, columns: Columns | None = None) -> Source:
+    """A source in the format that was named, or that it shows.
 
     Raises:
-        UserError: There is no such folder, it is a file, or it holds no media.
+        UserError: There is no such source, or it shows no format or several.
     """
+    columns = Columns() if columns is None else columns
+    format = recognised(uri) if format is None else format
+    reader: FileSource | ListSource | WebDatasetSource | ParquetSource
+    if format is SourceFormat.FILES:
+        reader = FileSource(Store.open(uri))
+    elif format is SourceFormat.LIST:
+        reader = ListSource(uri, columns)
+    elif format is SourceFormat.WEBDATASET:
+        reader = WebDatasetSource(uri)
+    else:
+        reader = ParquetSource(uri, columns)
+    return Source(uri=uri, format=format, _reader=reader)
+
+
+def recognised(uri: str) -> SourceFormat:
+    """The format that a source shows.
+
+    Raises:
+        UserError: There is no such source, or it shows no format or several.
+    """
+    name = object_name(uri)
+    if name.endswith(_PURE_LISTS):
+        return SourceFormat.LIST
+    if name.endswith(TAR_ENDINGS):
+        return SourceFormat.WEBDATASET
+    if name.endswith(PARQUET_ENDINGS):
+        # Without either column, what reads it says what it misses.
+        return _parquet_format(open_object(uri)) or SourceFormat.PARQUET
     store = Store.open(uri)
-    first = next(iter(store.list()), None)
-    if first is None:
+    shown, parquet = _shown(store)
+    if parquet is not None:
+        held = _parquet_format(parquet)
+        # Beside videos or tars, a Parquet file without bytes is their table.
+        if held is not None and not (shown and held is SourceFormat.LIST):
+            shown[held] = parquet.entry.path
+        elif held is None and not shown:
+            raise UserError(f"{parquet.name}: neither a column of bytes nor one of {', '.join(URI_COLUMNS)}")
+    if len(shown) > 1:
+        held_together = " and ".join(f"{path} ({kind})" for kind, path in shown.items())
+        raise UserError(f"{store.root} holds {held_together}: {_NAME_IT}")
+    # Where the first objects show nothing, videos may follow: the listing says where there are none.
+    return next(iter(shown), SourceFormat.FILES)
+
+
+def _shown(store: Store) -> tuple[dict[SourceFormat, str], SourceObject | None]:
+    """The formats among the first objects, each with its first object; and the first Parquet file."""
+    shown: dict[SourceFormat, str] = {}
+    parquet: SourceObject | None = None
+    empty = True
+    for entry in islice(store.list(), _LOOKED_AT):
+        empty = False
+        name = entry.path.lower()
+        if is_hidden(name):
+            continue
+        if media_extension(name):
+            shown.setdefault(SourceFormat.FILES, entry.path)
+        elif name.endswith(TAR_ENDINGS):
+            shown.setdefault(SourceFormat.WEBDATASET, entry.path)
+        elif name.endswith(PARQUET_ENDINGS) and parquet is None:
+            parquet = SourceObject(store=store, entry=entry, uri=store.uri(entry.path))
+    if empty:
         raise UserError(f"{store.root}: there is no such folder, or nothing in it")
-    return _items(store, extensions)
+    return shown, parquet
 
 
-def _items(store: Store, extensions: frozenset[str]) -> Iterator[SourceItem]:
-    found = 0
-    open_groups: list[_Group] = []
-    prefixes: list[str] = []
-    for item in _media_files(store, extensions):
-        name = item.video_id
-        # Names come in order, so only groups and names that this one begins with can meet later ones.
-        while open_groups and not name.startswith(open_groups[-1].stem + "."):
-            yield from _resolved(open_groups.pop())
-        while prefixes and not name.startswith(prefixes[-1]):
-            prefixes.pop()
-        stem = name.rpartition(".")[0]
-        if not open_groups or open_groups[-1].stem != stem:
-            open_groups.append(_Group(stem, stem in prefixes, []))
-        open_groups[-1].files.append(item)
-        prefixes.append(name)
-        found += 1
-    while open_groups:
-        yield from _resolved(open_groups.pop())
-    if not found:
-        raise UserError(f"{store.root}: no media files ({', '.join(sorted(extensions))})")
-
-
-def _media_files(store: Store, extensions: frozenset[str]) -> Iterator[SourceItem]:
-    for entry in store.list():
-        stem, dot, extension = entry.path.rpartition(".")
-        if not dot or extension.lower() not in extensions or entry.path.endswith("/"):
-            continue
-        if any(part.startswith(".") for part in entry.path.split("/")) or stem.endswith("/"):
-            continue
-        try:
-            entry.path.encode()
-        except UnicodeEncodeError:
-            logger.warning("%r is no valid UTF-8 name: left out", entry.path)
-            continue
-        uri = store.uri(entry.path)
-        yield SourceItem(video_id=entry.path, uri=uri, size_bytes=entry.size_bytes, etag=entry.etag)
-
-
-def _resolved(group: _Group) -> Iterator[SourceItem]:
-    if len(group.files) > 1 or group.stem_is_listed:
-        yield from group.files
-        return
-    file = group.files[0]
-    yield SourceItem(video_id=group.stem, uri=file.uri, size_bytes=file.size_bytes, etag=file.etag)
+def _parquet_format(source: SourceObject) -> SourceFormat | None:
+    """Videos in a column of bytes, or a list of URIs; None where it shows neither."""
+    try:
+        with source.store.open_input(source.entry.path) as file:
+            schema = pq.read_schema(file)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{source.name}: no Parquet file that can be read: {' '.join(str(error).split())}") from None
+    if chosen(schema.names, "", URI_COLUMNS) is not None:
+        if bytes_columns(schema):
+            raise UserError(f"{source.name} has URIs and a column of bytes: {_NAME_IT}")
+        return SourceFormat.LIST
+    return SourceFormat.PARQUET if bytes_columns(schema) else None

@@ -9,27 +9,42 @@ import errno
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
 from records.errors import FailureKind, TransientError, UserError
-from storage.backends import Backend, Entry, path_order
-from storage.faults import TRANSIENT, RetryConfig, classify, describe, redact, s3_status, with_retries
-from storage.fsspec_store import FsspecBackend
+from storage.backends import DELETE_PATHS, Backend, Entry, path_order
+from storage.faults import TRANSIENT, RetryConfig, TimeLimits, classify, describe, redact, s3_status, with_retries
+from storage.fsspec_store import FsspecBackend, missing_package
+from storage.http_store import HttpBackend
 from storage.local_store import LocalBackend
+from storage.range_reader import RangeReader
 from storage.s3_store import S3Backend
 
 T = TypeVar("T")
 
 _DEFAULT_RETRY: Final = RetryConfig()
+_DEFAULT_LIMITS: Final = TimeLimits()
 _PARALLEL_WRITES = 8
 _USER_ERRNO = {
-    errno.EROFS: "is read-only",
-    errno.ENOSPC: "is full",
-    errno.EDQUOT: "is over its quota",
-    errno.ENAMETOOLONG: "would need a name that is too long",
-    errno.ENOTDIR: "is a file, not a folder",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "larger than a file may be here",
+    errno.ENAMETOOLONG: "the name is too long for this file system",
+    errno.ENOTDIR: "this or a folder above it is a file, not a folder",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreConfig:
+    """How patient a run is with the store of its output. Never part of a fingerprint."""
+
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    """How throttling, time-outs, resets and short answers are retried."""
+    limits: TimeLimits = field(default_factory=TimeLimits)
+    """How long one request may take; on S3."""
 
 
 class Store:
@@ -45,15 +60,16 @@ class Store:
         self._retry = retry
 
     @classmethod
-    def open(cls, uri: str, *, retry: RetryConfig = _DEFAULT_RETRY) -> "Store":
+    def open(cls, uri: str, *, retry: RetryConfig = _DEFAULT_RETRY, limits: TimeLimits = _DEFAULT_LIMITS) -> "Store":
         """Opens a folder or prefix, which need not exist; a bucket must.
 
         Args:
             uri: `s3://bucket/prefix`, a path, `file://`, or another fsspec URI. Where no S3 credentials are found,
                 requests go unsigned, as public buckets want them.
             retry: How transient faults are retried.
+            limits: How long one request may take; on S3.
         """
-        store = cls(_backend(uri), retry)
+        store = cls(_backend(uri, limits), retry)
         store._guarded("", store._backend.check)
         return store
 
@@ -82,8 +98,12 @@ class Store:
         """
         return self._guarded(path, lambda: self._backend.read(path))
 
-    def open_input(self, path: str) -> io.BufferedReader:
+    def open_input(self, path: str, *, buffer_bytes: int = 64 * 1024, max_ahead_bytes: int = 0) -> io.BufferedReader:
         """An object to seek in, as pyarrow reads Parquet: only the ranges asked for travel, each with retries.
+
+        Args:
+            buffer_bytes: Least that is fetched at a time.
+            max_ahead_bytes: Most that is read ahead where the object is read in sequence.
 
         Raises:
             FileNotFoundError: There is none.
@@ -93,7 +113,7 @@ class Store:
         def read(start: int, end: int) -> bytes:
             return self._guarded(path, lambda: self._backend.read_range(path, start, end))
 
-        return io.BufferedReader(_RangeReader(read, size), buffer_size=64 * 1024)
+        return io.BufferedReader(RangeReader(read, size, max_ahead_bytes), buffer_size=buffer_bytes)
 
     def exists(self, path: str) -> bool:
         """Whether there is an object now: nothing is cached."""
@@ -160,6 +180,17 @@ class Store:
                 self._raise_typed(prefix, error)
                 raise
 
+    def entry(self, path: str) -> Entry:
+        """One object's entry of the listing.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        found = next(self.list(path), None)
+        if found is None or found.path != path:
+            raise FileNotFoundError(errno.ENOENT, "no such object", redact(self.uri(path)))
+        return found
+
     def _page(self, prefix: str, after: str) -> tuple[Iterator[Entry], bool]:
         return self._guarded(prefix, lambda: self._backend.page(prefix, after))
 
@@ -177,11 +208,22 @@ class Store:
 
     def folders(self, prefix: str) -> Sequence[str]:
         """Names of the folders right below a folder's path (which ends in `/`), in order."""
-        return self._guarded(prefix, lambda: list(self._backend.folders(prefix)))
+        names, token = self._folder_page(prefix, "")
+        while token:
+            more, token = self._folder_page(prefix, token)
+            names = [*names, *more]
+        return names
+
+    def _folder_page(self, prefix: str, token: str) -> tuple[Sequence[str], str]:
+        return self._guarded(prefix, lambda: self._backend.folders(prefix, token))
 
     def delete(self, paths: Sequence[str]) -> None:
         """Removes objects; those that are gone already are no error."""
-        self._guarded(paths[0] if paths else "", lambda: self._backend.delete(paths))
+        for start in range(0, len(paths), DELETE_PATHS):
+            self._delete_some(paths[start : start + DELETE_PATHS])
+
+    def _delete_some(self, paths: Sequence[str]) -> None:
+        self._guarded(paths[0], lambda: self._backend.delete(paths))
 
     def sweep(self, min_age_seconds: float = 86_400.0) -> int:
         """Removes what killed writers left behind in a local store; returns how many files. Others leave nothing."""
@@ -206,7 +248,7 @@ class Store:
         if s3_status(error)[1] == "NoSuchBucket":
             raise UserError(f"{self.root}: there is no such bucket") from None
         if isinstance(error, OSError) and error.errno in _USER_ERRNO and not s3_status(error)[0]:
-            raise UserError(f"{where} {_USER_ERRNO[error.errno]}") from None
+            raise UserError(f"{where}: {_USER_ERRNO[error.errno]}") from None
         if kind is FailureKind.FORBIDDEN:
             raise UserError(f"{where}: access refused ({describe(error)}): check credentials and permissions") from None
         if kind is not None and kind in TRANSIENT:
@@ -215,39 +257,7 @@ class Store:
             raise FileNotFoundError(errno.ENOENT, "no such object", where) from None
 
 
-class _RangeReader(io.RawIOBase):
-    """A seekable file over ranged reads."""
-
-    def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
-        self._read = read
-        self._size = size
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
-        end = min(self._position + len(buffer), self._size)
-        if end <= self._position:
-            return 0
-        data = self._read(self._position, end)
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-
-def _backend(uri: str) -> Backend:
+def _backend(uri: str, limits: TimeLimits) -> Backend:
     scheme, separator, rest = uri.partition("://")
     if not uri:
         raise UserError("an empty URI names no store")
@@ -256,10 +266,12 @@ def _backend(uri: str) -> Backend:
     if scheme == "file":
         return LocalBackend(Path(rest))
     if scheme in ("s3", "s3a"):
-        return S3Backend(uri)
+        return S3Backend(uri, limits)
+    if scheme in ("http", "https"):
+        return HttpBackend(uri, limits)
     with contextlib.suppress(ImportError):
         try:
             return FsspecBackend(uri)
         except ValueError:
             raise UserError(f"{redact(uri)}: unknown kind of store {scheme!r}") from None
-    raise UserError(f"{redact(uri)}: install the fsspec package for {scheme!r}")
+    raise UserError(f"{redact(uri)}: {missing_package(scheme)}")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.tiny import ensure_tiny
+from tests.web import web  # noqa: F401 - a fixture
 
 TinyModels = Callable[[str], Path]
 

@@ -26,6 +26,7 @@ CREDENTIALS = {
 _ERROR = "<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code><Message>{code}</Message></Error>"
 
 Gate = Callable[[WSGIEnvironment], tuple[int, str] | None]
+Edit = Callable[[WSGIEnvironment, list[tuple[str, str]]], list[tuple[str, str]]]
 
 
 class S3Server:
@@ -40,6 +41,8 @@ class S3Server:
         """Asked before each request: (status, S3 error code) refuses it."""
         self.lose_answer: Gate | None = None
         """Asked after each request was carried out: (status, S3 error code) is sent instead of its answer."""
+        self.edit_headers: Edit | None = None
+        """Gives the headers that are sent in place of the true ones."""
         self.slow_body: threading.Event | None = None
         """Bodies stop half-way until this is set."""
         self._app = DomainDispatcherApplication(create_backend_app)
@@ -59,12 +62,18 @@ class S3Server:
             refusal = self.gate(environ) if self.gate is not None else None
             if refusal is None:
                 refusal = self.lose_answer(environ) if self.lose_answer is not None else None
-                answer = list(self._app(environ, start_response if refusal is None else _swallow))
+                answer = list(self._app(environ, self._edited(environ, start_response) if not refusal else _swallow))
                 if refusal is None:
                     return answer if self.slow_body is None else _stalling(answer, self.slow_body)
         status, code = refusal
         start_response(f"{status} Refused", [("Content-Type", "application/xml")])
         return [_ERROR.format(code=code).encode()]
+
+    def _edited(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:  # noqa: ANN401 - a StartResponse
+        def start(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> Callable[[bytes], object]:
+            return start_response(status, self.edit_headers(environ, headers) if self.edit_headers else headers)
+
+        return start
 
     def client(self) -> Any:  # noqa: ANN401 - boto3 ships no types
         """A boto3 client: a second implementation to look at the store with."""
@@ -84,9 +93,12 @@ class S3Server:
 
     def fill(self, uri: str, keys: Iterable[str]) -> None:
         """Puts empty objects into a bucket without a request for each."""
-        backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
         for key in keys:
-            backend.put_object(uri.removeprefix("s3://"), key, b"")
+            self.put_unasked(uri, key, b"")
+
+    def put_unasked(self, uri: str, key: str, data: bytes) -> None:
+        """Puts an object into a bucket without a request: a gate may do that."""
+        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(uri.removeprefix("s3://"), key, data)
 
     def close(self) -> None:
         """Stops the server."""

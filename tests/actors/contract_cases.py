@@ -26,6 +26,7 @@ from actors.vllm_engine import Engine, EngineRequest, Generated
 from records.errors import Failure, FatalError
 from records.items import CatalogItem, Row
 from records.outcomes import AudioDescription, AudioTags, Caption, Embedding, MediaFacts, Outcome, Transcript
+from storage.fetched import FetchedMedia
 from tests.actors.clips import moving_noise, tone
 from tests.actors.rows import make_row
 from tests.clips import clip_bytes
@@ -109,10 +110,10 @@ def decode_case(request: pytest.FixtureRequest) -> Case:
     files = {f"good{index}": clip_bytes(seconds=0.5 + 0.25 * index) for index in range(GOOD_ROWS)}
     files["bad"] = b"this is no video" * 100
 
-    def fetch(item: CatalogItem) -> bytes:
+    def fetch(item: CatalogItem) -> FetchedMedia:
         if switch.dead:
             raise FatalError("the engine is dead")
-        return files[item.video_id]
+        return FetchedMedia.of_bytes(files[item.video_id])
 
     return Case(
         stage=Decoding(DecodeStage(DecodeConfig(max_frames=4), fetch)),

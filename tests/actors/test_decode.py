@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -16,11 +17,16 @@ from actors.frame_size import FrameSizeRule
 from actors.stage import PoolConfig
 from records.errors import BadItemError, Failure, FailureKind, FatalError, TransientError, UserError
 from records.items import CatalogItem, Row
+from storage.fetched import FetchedMedia
+from storage.in_flight import InFlightConfig
 from tests.actors import decode_stand_ins as stand_ins
 from tests.clips import clip_bytes
 
 SMALL = FrameSizeRule(min_pixels=28 * 28, max_pixels=112 * 112)
 CONFIG = DecodeConfig(frame_size=SMALL, timeout_seconds=15.0, memory_limit_bytes=400 << 20)
+
+
+media = FetchedMedia.of_bytes
 
 
 def row(video_id: str, size_bytes: int = 1) -> Row:
@@ -53,7 +59,7 @@ def no_packets() -> bytes:
 
 @pytest.fixture(scope="module")
 def stage(clips: Mapping[str, bytes]) -> Iterator[DecodeStage]:
-    stage = DecodeStage(CONFIG, lambda item: clips[item.video_id], stand_ins.decode_or_misbehave)
+    stage = DecodeStage(CONFIG, lambda item: media(clips[item.video_id]), stand_ins.decode_or_misbehave)
     yield stage
     stage.close()
 
@@ -118,7 +124,7 @@ def test_no_rows_no_outcomes(stage: DecodeStage) -> None:
     ],
 )
 def test_limits_of_the_whole_clip(clips: Mapping[str, bytes], limit: dict[str, Any], failure: FailureKind) -> None:
-    stage = DecodeStage(dataclasses.replace(CONFIG, **limit), lambda item: clips[item.video_id])
+    stage = DecodeStage(dataclasses.replace(CONFIG, **limit), lambda item: media(clips[item.video_id]))
     try:
         assert kinds(stage([row("both")], [True], [True])) == [failure]
     finally:
@@ -126,7 +132,7 @@ def test_limits_of_the_whole_clip(clips: Mapping[str, bytes], limit: dict[str, A
 
 
 def test_too_many_pixels_fail_the_pictures_alone(clips: Mapping[str, bytes]) -> None:
-    stage = DecodeStage(dataclasses.replace(CONFIG, max_pixels=1000), lambda item: clips[item.video_id])
+    stage = DecodeStage(dataclasses.replace(CONFIG, max_pixels=1000), lambda item: media(clips[item.video_id]))
     try:
         (outcome,) = stage([row("both")], [True], [True])
     finally:
@@ -140,9 +146,9 @@ def test_too_many_pixels_fail_the_pictures_alone(clips: Mapping[str, bytes]) -> 
 def test_a_catalogued_size_over_the_limit_is_not_even_fetched() -> None:
     fetched: list[str] = []
 
-    def fetch(item: CatalogItem) -> bytes:
+    def fetch(item: CatalogItem) -> FetchedMedia:
         fetched.append(item.video_id)
-        return b""
+        return media(b"")
 
     stage = DecodeStage(CONFIG, fetch)
     try:
@@ -161,10 +167,10 @@ def test_a_catalogued_size_over_the_limit_is_not_even_fetched() -> None:
     ],
 )
 def test_what_fetching_says_becomes_the_rows_failure(error: Exception, kind: FailureKind) -> None:
-    def fetch(item: CatalogItem) -> bytes:
+    def fetch(item: CatalogItem) -> FetchedMedia:
         if item.video_id == "bad":
             raise error
-        return clip_bytes(seconds=0.5)
+        return media(clip_bytes(seconds=0.5))
 
     stage = DecodeStage(CONFIG, fetch)
     try:
@@ -176,7 +182,7 @@ def test_what_fetching_says_becomes_the_rows_failure(error: Exception, kind: Fai
 
 
 def test_a_fatal_error_of_fetching_is_raised() -> None:
-    def fetch(item: CatalogItem) -> bytes:
+    def fetch(item: CatalogItem) -> FetchedMedia:
         raise FatalError("the store is gone")
 
     stage = DecodeStage(CONFIG, fetch)
@@ -190,11 +196,11 @@ def test_a_fatal_error_of_fetching_is_raised() -> None:
 def test_the_next_clips_are_fetched_while_one_waits_for_its_bytes(clips: Mapping[str, bytes]) -> None:
     together = threading.Barrier(3, timeout=20)
 
-    def fetch(item: CatalogItem) -> bytes:
+    def fetch(item: CatalogItem) -> FetchedMedia:
         together.wait()
-        return clips["silent"]
+        return media(clips["silent"])
 
-    stage = DecodeStage(dataclasses.replace(CONFIG, fetch_ahead=3), fetch)
+    stage = DecodeStage(CONFIG, fetch)
     try:
         assert kinds(stage([row(str(number)) for number in range(6)], [True] * 6, [True] * 6)) == ["good"] * 6
     finally:
@@ -202,8 +208,8 @@ def test_the_next_clips_are_fetched_while_one_waits_for_its_bytes(clips: Mapping
 
 
 def test_calls_at_once_have_a_process_each(clips: Mapping[str, bytes]) -> None:
-    config = dataclasses.replace(CONFIG, pool=PoolConfig(calls=2))
-    stage = DecodeStage(config, lambda item: clips[item.video_id], stand_ins.decode_or_misbehave)
+    config = dataclasses.replace(CONFIG, processes=2)
+    stage = DecodeStage(config, lambda item: media(clips[item.video_id]), stand_ins.decode_or_misbehave)
     results: dict[str, list[str]] = {}
 
     def call(name: str) -> Callable[[], None]:
@@ -221,8 +227,100 @@ def test_calls_at_once_have_a_process_each(clips: Mapping[str, bytes]) -> None:
     assert results == {"both": ["good"] * 3, "misdeed segfault": ["crashed"] * 3}
 
 
+def test_a_slow_clip_holds_up_no_clip_behind_it(clips: Mapping[str, bytes]) -> None:
+    others = threading.Semaphore(0)
+
+    def fetch(item: CatalogItem) -> FetchedMedia:
+        if item.video_id == "slow":
+            for _ in range(3):
+                assert others.acquire(timeout=20), "the others wait for it"
+        return media(clips["silent"])
+
+    class Noted(DecodeStage):
+        def _decode(self, *arguments: Any) -> Decoded | Failure:  # noqa: ANN401 - passed on
+            others.release()
+            return super()._decode(*arguments)
+
+    stage = Noted(CONFIG, fetch)
+    try:
+        assert kinds(stage([row(name) for name in ("slow", "a", "b", "c")], [True] * 4, [True] * 4)) == ["good"] * 4
+    finally:
+        stage.close()
+
+
+@pytest.mark.parametrize(("max_bytes", "most"), [(250, 2), (100, 1), (10, 1), (10_000, 8)])
+def test_bytes_ahead_keep_to_the_budget_and_a_larger_clip_goes_alone(
+    clips: Mapping[str, bytes], max_bytes: int, most: int
+) -> None:
+    lock, there, peaks = threading.Lock(), [0], [0]
+
+    class Counted(FetchedMedia):
+        def close(self) -> None:
+            if self._descriptor is not None:
+                with lock:
+                    there[0] -= 1
+            super().close()
+
+    def fetch(item: CatalogItem) -> FetchedMedia:
+        with lock:
+            there[0] += 1
+            peaks.append(there[0])
+        counted = Counted.empty(100)
+        counted.write(clips["silent"][:100], 0)
+        return counted
+
+    stage = DecodeStage(CONFIG, fetch, in_flight=InFlightConfig(max_bytes=max_bytes))
+    try:
+        for _ in range(2):
+            outcomes = stage([row(str(number), size_bytes=100) for number in range(8)], [True] * 8, [True] * 8)
+            assert kinds(outcomes) == ["corrupt"] * 8
+    finally:
+        stage.close()
+    assert max(peaks) <= most
+    assert there == [0]
+    assert stage._budget.reserved_bytes == 0
+
+
+def test_calls_that_share_a_small_budget_all_end(clips: Mapping[str, bytes]) -> None:
+    data = clips["silent"]
+    stage = DecodeStage(
+        dataclasses.replace(CONFIG, processes=2),
+        lambda item: media(data),
+        in_flight=InFlightConfig(max_bytes=len(data) * 3 // 2, max_objects=2),
+    )
+    results: dict[int, list[str]] = {}
+
+    def call(number: int) -> None:
+        rows = [row(f"{number}-{index}", size_bytes=len(data) * (3 if index == 1 else 1)) for index in range(3)]
+        results[number] = kinds(stage(rows, [True] * 3, [False] * 3))
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    stage.close()
+    assert results == {number: ["good"] * 3 for number in range(6)}
+    assert stage._budget.reserved_bytes == 0
+
+
+def test_a_file_that_changes_while_it_is_decoded_is_changed_whatever_came_of_it(clips: Mapping[str, bytes]) -> None:
+    def overwritten() -> None:
+        raise BadItemError(FailureKind.CHANGED, "written to meanwhile")
+
+    def fetch(item: CatalogItem) -> FetchedMedia:
+        there = media(clips[item.video_id])
+        return FetchedMedia(os.dup(there.descriptor), there.size_bytes, verify=overwritten)
+
+    stage = DecodeStage(CONFIG, fetch)
+    try:
+        assert kinds(stage([row("both"), row("text")], [True] * 2, [True] * 2)) == [FailureKind.CHANGED] * 2
+    finally:
+        stage.close()
+
+
 def test_closing_twice_is_safe_and_calls_after_it_are_fatal(clips: Mapping[str, bytes]) -> None:
-    stage = DecodeStage(CONFIG, lambda item: clips[item.video_id])
+    stage = DecodeStage(CONFIG, lambda item: media(clips[item.video_id]))
     stage.close()
     stage.close()
     with pytest.raises(FatalError):
@@ -233,7 +331,7 @@ def test_fingerprints_hold_what_changes_output_and_no_limit() -> None:
     video, audio = CONFIG.video_fingerprint(), CONFIG.audio_fingerprint()
     for speed_or_limit in (
         {"timeout_seconds": 9.0}, {"memory_limit_bytes": 1 << 31}, {"max_bytes": 5}, {"max_pixels": 5},
-        {"max_duration_seconds": 5.0}, {"fetch_ahead": 9}, {"decoder_threads": 3}, {"pool": PoolConfig(batch_rows=3)},
+        {"max_duration_seconds": 5.0}, {"processes": 9}, {"decoder_threads": 3}, {"pool": PoolConfig(batch_rows=3)},
     ):  # fmt: skip
         changed = dataclasses.replace(CONFIG, **speed_or_limit)
         assert (changed.video_fingerprint(), changed.audio_fingerprint()) == (video, audio)
@@ -253,7 +351,7 @@ def test_fingerprints_hold_what_changes_output_and_no_limit() -> None:
     "wrong",
     [
         {"fps": 0.0}, {"min_frames": 0}, {"min_frames": 9, "max_frames": 8}, {"max_frames": 1, "min_frames": 1},
-        {"sampling": "random"}, {"timeout_seconds": 0.0}, {"fetch_ahead": 0}, {"max_frame_pixels": 10},
+        {"sampling": "random"}, {"timeout_seconds": 0.0}, {"processes": 0}, {"max_frame_pixels": 10},
     ],
 )  # fmt: skip
 def test_wrong_settings_are_refused_in_one_line(wrong: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from actors.decode import Decoded, DecodeStage
 from actors.decode_config import DecodeConfig
 from records.errors import Failure, FailureKind
 from records.items import CatalogItem, Row
+from storage.fetched import FetchedMedia
 from tests.actors.reference_decode import decord_pictures, difference, reference
 from tests.media import needs_media, shared_media
 
@@ -36,7 +37,7 @@ DECORD_ERRS = {"h265_video.mp4"}
 @pytest.fixture(scope="module")
 def outcomes() -> Iterator[dict[str, Decoded | Failure]]:
     """All files in one call."""
-    stage = DecodeStage(DecodeConfig(), lambda item: Path(item.uri).read_bytes())
+    stage = DecodeStage(DecodeConfig(), lambda item: FetchedMedia.of_bytes(Path(item.uri).read_bytes()))
     rows = [
         Row(
             item=CatalogItem(
@@ -94,7 +95,7 @@ def test_frames_sizes_rotation_and_durations_equal_independent_decodes(
 
 def test_facts_are_the_same_whatever_is_wanted(outcomes: dict[str, Decoded | Failure]) -> None:
     names = [name for name in FILES if name != "corrupted.mp4"]
-    stage = DecodeStage(DecodeConfig(), lambda item: (FOLDER / item.video_id).read_bytes())
+    stage = DecodeStage(DecodeConfig(), lambda item: FetchedMedia.of_bytes((FOLDER / item.video_id).read_bytes()))
     try:
         rows = [Row(item=CatalogItem(video_id=name, version=1, uri="", size_bytes=1, etag="")) for name in names]
         for video, audio in ((False, True), (False, False)):
@@ -111,7 +112,7 @@ def test_facts_are_the_same_whatever_is_wanted(outcomes: dict[str, Decoded | Fai
 
 def test_decoding_again_gives_the_same_bits(outcomes: dict[str, Decoded | Failure]) -> None:
     name = "dj_video1.mp4"
-    stage = DecodeStage(DecodeConfig(), lambda item: (FOLDER / name).read_bytes())
+    stage = DecodeStage(DecodeConfig(), lambda item: FetchedMedia.of_bytes((FOLDER / name).read_bytes()))
     try:
         row = Row(item=CatalogItem(video_id=name, version=1, uri="", size_bytes=1, etag=""))
         again, before = stage([row], [True], [True])[0], outcomes[name]

@@ -7,8 +7,9 @@ import ray
 
 from pipeline.graph import GraphConfig
 from pipeline.ray_session import LocalRayConfig, ray_session
+from tests.faulty_proxy import FaultyProxy
 from tests.pipeline.ray_host import ray_host
-from tests.s3 import s3_server  # noqa: F401 - a fixture
+from tests.s3 import S3Server, s3_server  # noqa: F401 - a fixture
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +21,15 @@ def light_ray() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def drivers_ray(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+def s3_proxy(s3_server: S3Server) -> Iterator[FaultyProxy]:  # noqa: F811 - the fixture
+    """Stands between the drivers and S3; breaks nothing unless told to."""
+    proxy = FaultyProxy(s3_server.endpoint)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture(scope="session")
+def drivers_ray(s3_proxy: FaultyProxy) -> Iterator[dict[str, str]]:
     """The environment for drivers that are processes of their own: one Ray for all of them, its workers reach S3."""
-    request.getfixturevalue("s3_server")  # workers have the environment in which Ray was started
-    with ray_host() as environment:
+    with ray_host(AWS_ENDPOINT_URL=s3_proxy.endpoint) as environment:  # workers have what Ray was started with
         yield environment

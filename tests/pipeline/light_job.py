@@ -18,9 +18,10 @@ from pipeline.breaker import BreakerConfig
 from pipeline.builders import build_decode
 from pipeline.execute import LoopConfig
 from pipeline.run import Run, RunRequest, new_run_id
+from storage.faults import TimeLimits
 from storage.fetch import FetchConfig
 from storage.leases import Lease
-from storage.stores import Store
+from storage.stores import Store, StoreConfig
 from tests.pipeline.light_stages import light_specs
 from tests.pipeline.runs import BASE
 from tests.pipeline.wrapped_stages import noted
@@ -33,6 +34,7 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     arguments.add_argument("--source", help="real clips, fetched and decoded in earnest; else the catalog is there")
     arguments.add_argument("--shard-size", type=int, default=8)
     arguments.add_argument("--seconds", type=float, default=0.0, help="that each row takes in decode")
+    arguments.add_argument("--stall-seconds", type=float, default=30.0, help="that S3 may say nothing")
     arguments.add_argument("--journal-seconds", type=float, default=0.5)
     arguments.add_argument("--drain-seconds", type=float, default=5.0)
     return arguments.parse_args(argv)
@@ -42,15 +44,18 @@ def main(argv: Sequence[str]) -> int:
     options = options_of(argv)
     console = console_and_logging(verbose=False)
     specs = dict(light_specs(options.notes / "reads", seconds=options.seconds))
+    limits = TimeLimits(stall_seconds=options.stall_seconds)
     if options.source is not None:
-        build = partial(build_decode, DecodeConfig(max_frames=4), FetchConfig())
-        specs["decode"] = replace(specs["decode"], build=build)
+        build = partial(build_decode, DecodeConfig(max_frames=4), FetchConfig(limits=limits))
+        pool = replace(specs["decode"].pool, calls=4)
+        specs["decode"] = replace(specs["decode"], build=build, pool=pool)
     config = replace(
         BASE,
+        store=StoreConfig(limits=limits),
         loop=LoopConfig(journal_seconds=options.journal_seconds, drain_seconds=options.drain_seconds),
         breaker=BreakerConfig(max_error_share=0.5, window_rows=8, min_rows=8),
     )
-    store = Store.open(options.output)
+    store = Store.open(options.output, retry=config.store.retry, limits=limits)
     run_id = new_run_id()
     with Lease.acquire(store, run_id) as lease:
         if options.source is not None:

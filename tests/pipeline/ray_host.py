@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextlib.contextmanager
-def ray_host() -> Iterator[dict[str, str]]:
-    """Starts Ray with this process's environment; yields the environment for drivers and stops it in the end."""
+def ray_host(**variables: str) -> Iterator[dict[str, str]]:
+    """Starts Ray with this process's environment and these; yields the environment for drivers, stops it in the end."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    environment |= {"RAY_AUTH_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
+    environment |= {"RAY_AUTH_MODE": "disabled", "HF_HUB_OFFLINE": "1", **variables}
     host = subprocess.Popen(
         [sys.executable, "-m", "tests.pipeline.ray_host"],
         cwd=ROOT,

@@ -13,6 +13,7 @@ from actors.decode_config import DecodeConfig
 from pipeline.spec import StageSpec
 from records.errors import BusyError, FatalError, ReelscribeError
 from records.items import CatalogItem
+from storage.fetched import FetchedMedia
 from storage.leases import Lease
 from storage.stores import Store
 from tests.actors.decode_stand_ins import ACTIONS, decode_or_misbehave
@@ -40,9 +41,9 @@ class NamedBytes:
     def __init__(self, clip: Path) -> None:
         self._clip = clip
 
-    def __call__(self, item: CatalogItem) -> bytes:
+    def __call__(self, item: CatalogItem) -> FetchedMedia:
         name = item.video_id.encode()
-        return name if name in ACTIONS else self._clip.read_bytes()
+        return FetchedMedia.of_bytes(name if name in ACTIONS else self._clip.read_bytes())
 
 
 def build_misbehaving_decode(clip: Path) -> DecodeStage:

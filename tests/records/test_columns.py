@@ -49,7 +49,7 @@ def test_columns_equal_those_that_arrow_makes_and_give_the_records_back(rows: li
     if not present:
         return
     record = type(present[0])
-    array = encode_records(rows, record, pa.float32())
+    array: Any = encode_records(rows, record, pa.float32())
     plain: pa.Array[Any] = pa.array(
         [None if row is None else to_dict(row) for row in rows], type=arrow_type(record, pa.float32())
     )
@@ -81,7 +81,7 @@ def test_no_vector_at_all_is_a_column_of_nulls() -> None:
 def test_outcomes_are_results_errors_or_nothing() -> None:
     failure = Failure(stage="decode", kind=FailureKind.TIMEOUT, message="x")
     outcomes = [Transcript(text="a"), None, failure]
-    array = encode_outcomes("transcribe", outcomes)
+    array: Any = encode_outcomes("transcribe", outcomes)
     assert array.to_pylist()[1] is None
     assert decode_outcomes("transcribe", array) == outcomes
     assert decode_outcomes("transcribe", array.slice(1, 2)) == outcomes[1:]

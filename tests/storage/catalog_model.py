@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from records.items import CatalogItem, Metadata
 from storage.catalog import Catalog
-from storage.catalog_refresh import CatalogChange, refresh
+from storage.catalog_change import CatalogChange
+from storage.catalog_refresh import refresh
 from storage.sources import SourceItem
 from storage.stores import Store
 

@@ -15,19 +15,26 @@ import pytest
 
 from records.errors import BadItemError, FailureKind
 from records.items import CatalogItem
+from storage.faults import TimeLimits
 from storage.fetch import FetchConfig, Fetcher
+from storage.fetch_room import SpillConfig
 from storage.stores import Store
 from tests.s3 import S3Server
 from tests.storage.conftest import QUICK
 
 DATA = bytes(range(256)) * 40
-CONFIG = FetchConfig(max_bytes=20_000, timeout_seconds=20, retry=QUICK)
+CONFIG = FetchConfig(max_bytes=20_000, retry=QUICK, limits=TimeLimits(stall_seconds=20))
 
 
 def stored(store: Store, name: str = "clips/a b+ä.mp4", data: bytes = DATA) -> CatalogItem:
     store.create(name, data)
     (entry,) = store.list(name)
     return CatalogItem(video_id=name, version=1, uri=store.uri(name), size_bytes=entry.size_bytes, etag=entry.etag)
+
+
+def read(item: CatalogItem, config: FetchConfig = CONFIG) -> bytes:
+    with Fetcher(config)(item) as media:
+        return media.read_bytes()
 
 
 def kind_of(item: CatalogItem, config: FetchConfig = CONFIG) -> FailureKind:
@@ -39,17 +46,16 @@ def kind_of(item: CatalogItem, config: FetchConfig = CONFIG) -> FailureKind:
 
 def test_whole_objects_and_byte_ranges(store: Store) -> None:
     item = stored(store)
-    fetch = Fetcher(CONFIG)
-    assert fetch(item) == DATA
-    assert fetch(replace(item, byte_offset=100, size_bytes=300)) == DATA[100:400]
-    assert fetch(replace(item, byte_offset=0, size_bytes=0)) == b""
-    assert fetch(stored(store, "empty.mp4", b"")) == b""
+    assert read(item) == DATA
+    assert read(replace(item, byte_offset=100, size_bytes=300)) == DATA[100:400]
+    assert read(replace(item, byte_offset=0, size_bytes=0)) == b""
+    assert read(stored(store, "empty.mp4", b"")) == b""
 
 
 def test_file_uris(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(DATA)
     item = CatalogItem(video_id="a", version=1, uri=f"file://{tmp_path}/a.mp4", size_bytes=len(DATA), etag="")
-    assert Fetcher(CONFIG)(item) == DATA
+    assert read(item) == DATA
 
 
 def test_too_large_is_refused_before_anything_is_read(s3_server: S3Server, s3_bucket: str) -> None:
@@ -57,7 +63,7 @@ def test_too_large_is_refused_before_anything_is_read(s3_server: S3Server, s3_bu
     start = len(s3_server.requests)
     assert kind_of(item, FetchConfig(max_bytes=len(DATA) - 1)) is FailureKind.TOO_LARGE
     assert len(s3_server.requests) == start
-    assert Fetcher(FetchConfig(max_bytes=len(DATA)))(item) == DATA
+    assert read(item, FetchConfig(max_bytes=len(DATA))) == DATA
     assert len(s3_server.requests) == start + 1, "one request an item"
 
 
@@ -67,7 +73,22 @@ def test_changed_content_is_told(store: Store) -> None:
     assert kind_of(replace(item, etag="other")) is FailureKind.CHANGED
     assert kind_of(replace(item, etag="other", byte_offset=0, size_bytes=5)) is FailureKind.CHANGED
     assert kind_of(replace(item, byte_offset=len(DATA) - 5, size_bytes=10)) is FailureKind.CHANGED
-    assert Fetcher(CONFIG)(replace(item, etag="")) == DATA
+    assert read(replace(item, etag="")) == DATA
+
+
+def test_a_large_local_file_is_opened_and_not_copied(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    item = stored(store)
+    large = replace(CONFIG, spill=SpillConfig(above_bytes=1000))
+    with Fetcher(large)(replace(item, byte_offset=100, size_bytes=5000)) as media:
+        assert os.path.samestat(os.fstat(media.descriptor), os.stat(item.uri))
+        assert media.read_bytes() == DATA[100:5100]
+        media.verify()
+        with open(item.uri, "r+b") as file:
+            file.write(b"other")
+        os.utime(item.uri, (1, 1))  # a clock too coarse to tell the two writes apart
+        with pytest.raises(BadItemError, match="where the catalog has"):
+            media.verify()
 
 
 def test_an_object_that_grew_is_not_read(s3_server: S3Server, s3_bucket: str) -> None:
@@ -117,7 +138,7 @@ def test_transient_faults_are_retried_and_then_named(
 
     tries.clear()
     with s3_server.refusing(once):
-        assert Fetcher(CONFIG)(item) == DATA
+        assert read(item) == DATA
     assert len(tries) == 2
 
 
@@ -126,7 +147,7 @@ def test_a_body_that_stalls_times_out(s3_server: S3Server, s3_bucket: str) -> No
     release = threading.Event()
     s3_server.slow_body = release
     try:
-        config = FetchConfig(timeout_seconds=0.2, retry=QUICK)
+        config = FetchConfig(limits=TimeLimits(stall_seconds=0.2), retry=QUICK)
         assert kind_of(item, config) is FailureKind.TIMEOUT
     finally:
         s3_server.slow_body = None
@@ -138,7 +159,7 @@ def test_many_threads_share_one_fetcher(store: Store) -> None:
     fetch = Fetcher(CONFIG)
     with ThreadPoolExecutor(10) as pool:
         found = list(pool.map(fetch, items))
-    assert [data[-1] for data in found] == list(range(30))
+    assert [media.read_bytes()[-1] for media in found] == list(range(30))
 
 
 @contextmanager
@@ -158,7 +179,7 @@ def test_other_file_systems(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(DATA)
     item = CatalogItem(video_id="a", version=1, uri="", size_bytes=len(DATA), etag="")
     with served(tmp_path) as address:
-        assert Fetcher(CONFIG)(replace(item, uri=f"http://{address}/a.mp4")) == DATA
+        assert read(replace(item, uri=f"http://{address}/a.mp4")) == DATA
         assert kind_of(replace(item, uri=f"http://{address}/b.mp4")) is FailureKind.NOT_FOUND
         assert kind_of(replace(item, uri=f"http://{address}/a.mp4", size_bytes=3)) is FailureKind.CHANGED
         with pytest.raises(BadItemError) as caught:
@@ -166,8 +187,9 @@ def test_other_file_systems(tmp_path: Path) -> None:
         assert "SECRET" not in str(caught.value)
     memory = Store.open("memory://fetch")
     memory.create("a.mp4", DATA)
-    assert Fetcher(CONFIG)(replace(item, uri=memory.uri("a.mp4"))) == DATA
-    assert Fetcher(CONFIG)(replace(item, uri=memory.uri("a.mp4"), byte_offset=5, size_bytes=9)) == DATA[5:14]
+    assert read(replace(item, uri=memory.uri("a.mp4"))) == DATA
+    assert read(replace(item, uri=memory.uri("a.mp4"), byte_offset=5, size_bytes=9)) == DATA[5:14]
+    assert read(replace(item, uri=memory.uri("a.mp4")), replace(CONFIG, part_bytes=1000)) == DATA
 
 
 def test_config_is_checked() -> None:

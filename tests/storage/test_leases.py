@@ -206,6 +206,29 @@ def test_renewals_whose_answers_are_lost_do_not_lose_the_lease(s3_server: S3Serv
         assert stored(store).nonce != unheard
 
 
+def test_garbled_tokens_do_not_lose_the_lease(s3_server: S3Server, s3_bucket: str) -> None:
+    store = Store.open(s3_bucket, retry=QUICK)
+    garbled = [0]
+
+    def garble(environ: WSGIEnvironment, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        if environ["REQUEST_METHOD"] != "GET" or garbled[0] == 5:
+            return headers
+        garbled[0] += 1
+        return [(name, '"wrong"' if name.lower() == "etag" else value) for name, value in headers]
+
+    with Lease.acquire(store, "first", ttl_seconds=3) as lease:
+        s3_server.edit_headers = garble
+        try:
+            while garbled[0] < 5 and not lease.lost.is_set():
+                lease.lost.wait(0.05)
+            unheard = stored(store).nonce
+            while stored(store).nonce == unheard and not lease.lost.is_set():
+                lease.lost.wait(0.05)
+        finally:
+            s3_server.edit_headers = None
+        lease.check()
+
+
 def test_of_many_takers_one_wins(store: Store, store_uri: str) -> None:
     for turn in range(5):
         barrier = threading.Barrier(5)

@@ -61,5 +61,5 @@ def test_mistakes_name_the_row(tmp_path: Path, name: str, text: str, words: str)
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such metadata file"):
+    with pytest.raises(UserError, match="there is no such file"):
         read_metadata(str(tmp_path / "absent.csv"))

@@ -1,6 +1,7 @@
 """Listing a source: which files count, and ids that depend on the files alone."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from records.errors import UserError
-from storage.sources import MEDIA_EXTENSIONS, SourceItem, list_source
+from storage.source_items import MEDIA_EXTENSIONS, SourceItem
+from storage.sources import open_source
 from storage.stores import Store
 from tests.media import needs_media, shared_media
 from tests.s3 import S3Server
@@ -23,6 +25,12 @@ def expected_ids(paths: list[str]) -> dict[str, str]:
     stem = {path: path.rpartition(".")[0] for path in media}
     shared = {path for path in media for other in media if path != other and stem[path] == stem[other]}
     return {path: path if path in shared or stem[path] in media else stem[path] for path in media}
+
+
+def list_source(uri: str) -> Iterator[SourceItem]:
+    """Recognised at once, listed when asked for."""
+    entries = open_source(uri).items()
+    return (entry for entry in entries if isinstance(entry, SourceItem))
 
 
 def ids_of(uri: str) -> dict[str, str]:

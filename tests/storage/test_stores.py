@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import itertools
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from records.errors import UserError
 from storage.backends import path_order
 from storage.stores import Store
 from tests.s3 import S3Server
+from tests.storage.conftest import QUICK
 
 NAMES = ["a", "a.txt", "a/b", "a/b.c", "a/b/c", "a-b", "a b/%41", "a+", "b#c", "ä/ö", "z/0", "z/1/2", "Z"]
 
@@ -76,6 +78,21 @@ def test_lists_page_by_page(s3_server: S3Server, s3_bucket: str) -> None:
     assert len(s3_server.requests) - start == 1, "the second page is not asked for yet"
     assert [entry.path for entry in listing] == [f"p/{number:05d}" for number in range(1, 1003)]
     assert len(s3_server.requests) - start == 2
+
+
+def test_folders_and_deletions_go_page_by_page_each_with_its_retries(s3_server: S3Server, s3_bucket: str) -> None:
+    s3_server.fill(s3_bucket, (f"p/{number:05d}/x" for number in range(2003)))
+    store = Store.open(s3_bucket, retry=QUICK)
+    requests = itertools.count()
+
+    def every_third(environ: WSGIEnvironment) -> tuple[int, str] | None:
+        return (503, "SlowDown") if next(requests) % 3 else None
+
+    with s3_server.refusing(every_third):
+        assert store.folders("p/") == [f"{number:05d}" for number in range(2003)]
+        assert next(requests) == 2 * 3 + 1, "pages that came are not asked for again"
+        store.delete([f"p/{number:05d}/x" for number in range(2003)])
+    assert list(store.list()) == []
 
 
 def test_sees_what_another_writer_did_at_once(s3_server: S3Server, s3_bucket: str) -> None:

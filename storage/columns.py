@@ -1,0 +1,89 @@
+"""Which column of a list or a Parquet file says what: by documented names, or as the user says."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+
+from records.errors import UserError
+from storage.metadata import ID_COLUMNS
+
+URI_COLUMNS = ("uri", "url", "path", "file_name")
+TITLE_COLUMNS = ("title",)
+SIZE_COLUMNS = ("size_bytes",)
+ETAG_COLUMNS = ("etag",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Names the user gave; an empty one is looked for under its usual names."""
+
+    id: str = ""
+    uri: str = ""
+    title: str = ""
+    bytes: str = ""
+    """Of a Parquet file: the column that holds the videos, as `video` or `video.bytes`."""
+
+
+def parse_columns(text: str) -> Columns:
+    """Columns as `id=clip,uri=where`.
+
+    Raises:
+        UserError: It is not of that form, or names something else.
+    """
+    given: dict[str, str] = {}
+    known = [field.name for field in fields(Columns)]
+    for part in text.split(","):
+        role, equals, name = (piece.strip() for piece in part.partition("="))
+        if not equals or not name or role not in known:
+            raise UserError(
+                f"--columns {text}: write {' or '.join(f'{role}=NAME' for role in known)}, with commas between"
+            )
+        given[role] = name
+    return Columns(**given)
+
+
+def chosen(columns: Sequence[str], given: str, usual: Sequence[str]) -> str | None:
+    """The column that is meant: the given one, else the first usual name that is there, whatever its case; or None."""
+    if given:
+        return given if given in columns else None
+    by_lower = {column.lower(): column for column in reversed(columns)}
+    return next((by_lower[name] for name in usual if name in by_lower), None)
+
+
+def required(where: str, columns: Sequence[str], role: str, given: str, usual: Sequence[str]) -> str:
+    """The column that is meant.
+
+    Raises:
+        UserError: There is none; names the columns that are there, and the nearest.
+    """
+    found = chosen(columns, given, usual)
+    if found is not None:
+        return found
+    wanted = given or " or ".join(usual)
+    raise UserError(f"{where}: no column {wanted} among {_listed(columns)}{_hint(columns, role, given, usual)}")
+
+
+def _hint(columns: Sequence[str], role: str, given: str, usual: Iterable[str]) -> str:
+    for name in (given,) if given else usual:
+        near = difflib.get_close_matches(name, columns, n=1)
+        if near:
+            return f"; did you mean --columns {role}={near[0]}?"
+    return f"; name it with --columns {role}=NAME"
+
+
+def _listed(columns: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(columns[:most])
+    return f"{shown} and {len(columns) - most} more" if len(columns) > most else shown or "none"
+
+
+__all__ = [
+    "ETAG_COLUMNS",
+    "ID_COLUMNS",
+    "SIZE_COLUMNS",
+    "TITLE_COLUMNS",
+    "URI_COLUMNS",
+    "Columns",
+    "chosen",
+    "parse_columns",
+    "required",
+]

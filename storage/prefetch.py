@@ -1,0 +1,82 @@
+"""Generators that wait for a store, run some at a time and read in order, in bounded memory."""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+_CHUNK = 256
+_CHUNKS_WAITING = 8
+
+
+def in_order(sources: Iterable[S], work: Callable[[S], Iterator[T]], *, at_once: int) -> Iterator[T]:
+    """What `work` yields of each source, in the order of the sources, while those to come are already under way.
+
+    Each runs in a thread of its own and is held at 8 chunks of 256 results until its turn comes. An error is raised in
+    its place. Leaving the iterator early stops all of them.
+    """
+    stop = threading.Event()
+    running: deque[_Running[T]] = deque()
+    remaining = iter(sources)
+    try:
+        while True:
+            while len(running) < at_once and (source := next(remaining, None)) is not None:
+                running.append(_Running(work(source), stop))
+            if not running:
+                return
+            yield from running[0].results()
+            running.popleft()
+    finally:
+        stop.set()
+        for one in running:
+            one.join()
+
+
+class _Running(threading.Thread, Generic[T]):
+    """One generator in a thread of its own."""
+
+    def __init__(self, generator: Iterator[T], stop: threading.Event) -> None:
+        super().__init__(daemon=True, name="listing")
+        self._generator = generator
+        self._stop_asked = stop
+        self._chunks: queue.Queue[list[T] | BaseException | None] = queue.Queue(_CHUNKS_WAITING)
+        self.start()
+
+    def run(self) -> None:
+        """Fills the queue until the generator ends or nobody wants more."""
+        last: BaseException | None = None
+        chunk: list[T] = []
+        try:
+            for result in self._generator:
+                chunk.append(result)
+                if len(chunk) >= _CHUNK:
+                    if not self._put(chunk):
+                        return
+                    chunk = []
+        except BaseException as error:  # noqa: BLE001 - raised again where the results are read
+            last = error
+        if self._put(chunk):
+            self._put(last)
+
+    def results(self) -> Iterator[T]:
+        """The generator's results."""
+        while True:
+            chunk = self._chunks.get()
+            if chunk is None:
+                return
+            if isinstance(chunk, BaseException):
+                raise chunk
+            yield from chunk
+
+    def _put(self, chunk: list[T] | BaseException | None) -> bool:
+        while not self._stop_asked.is_set():
+            try:
+                self._chunks.put(chunk, timeout=0.5)
+            except queue.Full:
+                continue
+            return True
+        return False

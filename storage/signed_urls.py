@@ -1,0 +1,49 @@
+"""Presigned URLs: which of their parameters sign, so that the same object signed anew is seen as the same object.
+
+A signature is a credential with a time limit. The catalog's shards and index hold a URL without it; the whole URL lies
+in the catalog's `locations` alone, which a new listing replaces. Parameters are those of Amazon S3 and of what speaks
+it (Signature Versions 4 and 2), CloudFront, Google Cloud Storage and Azure's shared access signatures.
+"""
+
+import hashlib
+from urllib.parse import urlsplit, urlunsplit
+
+_PREFIXES = ("x-amz-", "x-goog-")
+_SIGNATURES = {"signature", "awsaccesskeyid", "googleaccessid", "expires", "key-pair-id", "policy", "hash-algorithm"}
+_SHARED_ACCESS = {"sv", "ss", "srt", "sr", "st", "se", "sp", "sip", "spr", "sig", "ses", "sdd", "scid"} | {
+    f"{start}{end}" for start in ("sk", "sa", "su") for end in ("oid", "tid", "t", "e", "s", "v")
+}
+"""Azure's, which mean this only beside `sig`."""
+
+
+def unsigned(uri: str) -> str:
+    """The URI without user, password and signature; as it is where it is not http(s) or has none of them."""
+    if not uri.startswith(("http://", "https://")):
+        return uri
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # no URL at all: the fetcher will say so
+        return uri
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, _unsigned_query(parts.query), ""))
+
+
+def _unsigned_query(query: str) -> str:
+    parameters = query.split("&") if query else []
+    names = [parameter.partition("=")[0].lower() for parameter in parameters]
+    shared = _SHARED_ACCESS if "sig" in names else set()
+    signed = any(name.startswith(_PREFIXES) or name == "signature" for name in names)
+    signing = shared | (_SIGNATURES if signed else set())
+    kept = [
+        parameter
+        for name, parameter in zip(names, parameters, strict=True)
+        if name not in signing and not (signed and name.startswith(_PREFIXES))
+    ]
+    return "&".join(kept)
+
+
+def signature_digest(uri: str) -> str:
+    """Equal for equal signed URLs, and empty for a URL without a signature. Does not give the signature away."""
+    if unsigned(uri) == uri:
+        return ""
+    return hashlib.blake2b(uri.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,126 @@
+"""A source that is a list: a CSV, TSV, JSON Lines or Parquet file, or a folder of them, with an id and a URI a line.
+
+A URI that is no absolute one is relative to its list's folder. Further columns become metadata, as text; `size_bytes`
+and `etag` are held against what is read, where they are there. A list is trusted as the command line is: it may
+name any object that the job can open.
+"""
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urljoin
+
+from records.errors import UserError
+from records.items import Metadata
+from storage.columns import (
+    ETAG_COLUMNS,
+    ID_COLUMNS,
+    SIZE_COLUMNS,
+    TITLE_COLUMNS,
+    URI_COLUMNS,
+    Columns,
+    chosen,
+    required,
+)
+from storage.line_files import LINE_ENDINGS, read_lines, text_of
+from storage.source_items import LeftOut, LeftOutReason, SourceItem
+from storage.source_objects import SourceObject, source_objects
+
+
+@dataclass(frozen=True, slots=True)
+class _Roles:
+    """Columns of one list, or of those of its lines that have the same ones."""
+
+    id: str | None
+    uri: str | None
+    title: str | None
+    size: str | None
+    etag: str | None
+
+
+@dataclass(slots=True)
+class ListSource:
+    """The lines of one list or several."""
+
+    uri: str
+    columns: Columns
+    _roles: dict[tuple[str, ...], _Roles] = field(default_factory=dict)
+
+    def items(self) -> Iterator[SourceItem | LeftOut]:
+        """One item a line, in order.
+
+        Raises:
+            UserError: A list has no column for ids or URIs, or cannot be read.
+        """
+        for source in source_objects(self.uri, LINE_ENDINGS):
+            path = source.entry.path
+            for number, line in read_lines(source.store, path):
+                if number == 1:
+                    self._check(source, list(line))
+                yield self._item(source, number, line)
+
+    def titles(self) -> Iterator[tuple[str, Metadata]]:
+        """None: each line carries its own."""
+        return iter(())
+
+    def _check(self, source: SourceObject, columns: Sequence[str]) -> None:
+        required(source.name, columns, "id", self.columns.id, ID_COLUMNS)
+        required(source.name, columns, "uri", self.columns.uri, URI_COLUMNS)
+        if self.columns.title:
+            required(source.name, columns, "title", self.columns.title, TITLE_COLUMNS)
+
+    def _item(self, source: SourceObject, number: int, line: Mapping[str, Any]) -> SourceItem | LeftOut:
+        roles = self._roles_of(tuple(line))
+        where = f"{source.name}, row {number}"
+        uri = text_of(line[roles.uri]).strip() if roles.uri is not None else ""
+        if not uri:
+            return LeftOut(reason=LeftOutReason.NO_URI, name=where)
+        if roles.id is None or not text_of(line[roles.id]):
+            return LeftOut(reason=LeftOutReason.BAD_ID, name=where)
+        used = {roles.id, roles.uri, roles.title, roles.size, roles.etag}
+        extra = {name: text for name, value in line.items() if name not in used and (text := text_of(value))}
+        title = text_of(line[roles.title]) if roles.title is not None else ""
+        return SourceItem(
+            video_id=text_of(line[roles.id]),
+            uri=resolved(source, uri),
+            size_bytes=_size(where, text_of(line[roles.size])) if roles.size is not None else None,
+            etag=text_of(line[roles.etag]).strip().strip('"') if roles.etag is not None else "",
+            metadata=Metadata(title=title, extra=extra) if len(line) > len(used - {None, roles.title}) else None,
+        )
+
+    def _roles_of(self, columns: tuple[str, ...]) -> _Roles:
+        found = self._roles.get(columns)
+        if found is None:
+            found = _Roles(
+                id=chosen(columns, self.columns.id, ID_COLUMNS),
+                uri=chosen(columns, self.columns.uri, URI_COLUMNS),
+                title=chosen(columns, self.columns.title, TITLE_COLUMNS),
+                size=chosen(columns, "", SIZE_COLUMNS),
+                etag=chosen(columns, "", ETAG_COLUMNS),
+            )
+            self._roles = {columns: found}
+        return found
+
+
+def _size(where: str, text: str) -> int | None:
+    """A size in bytes; a Parquet column with gaps gives whole floats."""
+    text = text.strip().removesuffix(".0")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdecimal() or len(text) > 18:
+        raise UserError(f"{where}: size_bytes is no whole number: {text[:40]!r}")
+    return int(text)
+
+
+def resolved(source: SourceObject, uri: str) -> str:
+    """An absolute URI: relative ones are taken from the folder of the list they stand in."""
+    if "://" in uri or uri.startswith("/"):
+        return uri
+    if source.uri.startswith(("http://", "https://")):
+        return urljoin(source.uri, uri)
+    base = source.uri.rpartition("/")[0]
+    if ".." not in uri.split("/") and not uri.startswith("./"):
+        return f"{base}/{uri}"
+    scheme, separator, path = base.rpartition("://")
+    return f"{scheme}{separator}{posixpath.normpath(f'{path}/{uri}')}"

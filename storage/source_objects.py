@@ -1,0 +1,75 @@
+"""The objects of a source that are no videos themselves: lists, tars and Parquet files, by name or all of a folder."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from records.errors import UserError
+from storage.backends import Entry
+from storage.faults import redact
+from storage.local_listing import entry_of
+from storage.stores import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceObject:
+    """One object that holds or names items."""
+
+    store: Store
+    entry: Entry
+    uri: str
+    """As the fetcher opens it."""
+
+    @property
+    def name(self) -> str:
+        """The URI for a message: nothing secret in it."""
+        return redact(self.uri)
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Folder and name of an object's URI; a query belongs to the name."""
+    path, mark, query = uri.partition("?") if uri.startswith(("http://", "https://")) else (uri, "", "")
+    folder, _, name = path.rpartition("/")
+    return folder or ("/" if uri.startswith("/") else "."), f"{name}{mark}{query}"
+
+
+def object_name(uri: str) -> str:
+    """The last part of a URI's path in lower case, without a query: what its format is told by."""
+    return split_uri(uri)[1].partition("?")[0].lower() if "://" in uri else split_uri(uri)[1].lower()
+
+
+def open_object(uri: str) -> SourceObject:
+    """One object by its URI.
+
+    Raises:
+        UserError: There is none.
+    """
+    folder, name = split_uri(uri)
+    store = Store.open(folder)
+    try:
+        # On disk no listing: the folder may hold millions of others.
+        local = "://" not in store.root
+        entry = entry_of(name, os.stat(store.uri(name))) if local else store.entry(name)
+    except FileNotFoundError:
+        raise UserError(f"{redact(uri)}: there is no such file") from None
+    where = uri if uri.startswith(("http://", "https://")) else store.uri(name)
+    return SourceObject(store=store, entry=entry, uri=where)
+
+
+def source_objects(uri: str, endings: tuple[str, ...]) -> Iterator[SourceObject]:
+    """The object where the URI's name has one of these endings, else all below that folder that have, in order.
+
+    Names with a part that starts with a dot or an underscore (`_SUCCESS`, `_temporary/`) are left out.
+    """
+    if object_name(uri).endswith(endings):
+        yield open_object(uri)
+        return
+    store = Store.open(uri)
+    for entry in store.list():
+        if entry.path.lower().endswith(endings) and not is_hidden(entry.path):
+            yield SourceObject(store=store, entry=entry, uri=store.uri(entry.path))
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a part of a path says that it is not meant to be read."""
+    return any(part.startswith((".", "_")) for part in path.split("/"))
