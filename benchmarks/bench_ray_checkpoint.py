@@ -142,4 +142,4 @@ def main(most: int = 2_000_000, parent: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*(kind(argument) for kind, argument in zip((int, str), sys.argv[1:3], strict=False)))  # type: ignore[operator]
+    main(*(kind(argument) for kind, argument in zip((int, str), sys.argv[1:3], strict=False)))
