@@ -69,8 +69,8 @@ class _TellGate:
     def started(self, line: FlowRow, stage: str) -> None:
         ray.get(self.gate.started.remote(line.shard_id, line.item.video_id, line.item.version, stage))
 
-    def beat(self, stage: str) -> None:
-        self.gate.beat.remote(stage, ray.get_runtime_context().get_actor_id())
+    def beat(self, stage: str, worker: str) -> None:
+        self.gate.beat.remote(stage, worker)
 
     def cannot_start(self, stage: str, reason: str) -> None:
         ray.get(self.gate.cannot_start.remote(stage, reason))

@@ -4,6 +4,7 @@ What is on its way takes as long as so many rows took lately (Little's law), and
 """
 
 import re
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -74,6 +75,7 @@ class Limits:
     _gpus_held: float = 0.0
     _in_flight: int = 0
     _arrivals: deque[tuple[float, int]] = field(default_factory=deque)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         if self.gpu_hours is not None and not any(self.gpus.values()):
@@ -82,8 +84,9 @@ class Limits:
 
     def begin_pass(self) -> None:
         """Rows are counted from nought again; model loading before the first is not the pace."""
-        self._arrivals.clear()
-        self._in_flight = 0
+        with self._lock:
+            self._arrivals.clear()
+            self._in_flight = 0
 
     def observe(self, *, issued: int, arrived: int, workers: Mapping[str, int]) -> None:
         """Takes the rows let in and the rows back so far in this pass, and the workers that hold GPUs now."""
@@ -92,16 +95,18 @@ class Limits:
             self.gpu_hours_held += self._gpus_held * (now - self._seen) / 3600
         self._seen = now
         self._gpus_held = sum(self.gpus.get(stage, 0.0) * count for stage, count in workers.items())
-        self._in_flight = max(issued - arrived, 0)
-        self._arrivals.append((now, arrived))
-        while now - self._arrivals[0][0] > WINDOW_SECONDS:
-            self._arrivals.popleft()
+        with self._lock:
+            self._in_flight = max(issued - arrived, 0)
+            self._arrivals.append((now, arrived))
+            while now - self._arrivals[0][0] > WINDOW_SECONDS:
+                self._arrivals.popleft()
 
     def drain_seconds(self) -> float:
         """How long what is on its way will take to arrive; 0 while there is no pace to judge by."""
-        if len(self._arrivals) < 2:
-            return 0.0
-        (first_time, first), (last_time, last) = self._arrivals[0], self._arrivals[-1]
+        with self._lock:
+            if len(self._arrivals) < 2:
+                return 0.0
+            (first_time, first), (last_time, last) = self._arrivals[0], self._arrivals[-1]
         return SLACK * self._in_flight * (last_time - first_time) / (last - first) if last > first else 0.0
 
     def reason_to_stop(self) -> str | None:

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -38,8 +39,8 @@ class Teller(Protocol):
         """The stage could not be built."""
         ...
 
-    def beat(self, stage: str) -> None:
-        """This worker lives and holds its GPUs; does not wait."""
+    def beat(self, stage: str, worker: str) -> None:
+        """A worker, named by what no other has, lives and holds its GPUs; does not wait."""
         ...
 
 
@@ -51,7 +52,9 @@ class StageHolder:
         self._name = name = spec.name
         self._lock = threading.Lock()
         if teller is not None and spec.pool.num_gpus:
-            threading.Thread(target=_beat, args=(teller, name), name="heartbeat", daemon=True).start()
+            worker = uuid.uuid4().hex
+            teller.beat(name, worker)
+            threading.Thread(target=_beat, args=(teller, name, worker), name="heartbeat", daemon=True).start()
         try:
             self._stage = self._build()
         except Exception as error:
@@ -87,12 +90,11 @@ class StageHolder:
                 self._builds += 1
 
 
-def _beat(teller: Teller, stage: str) -> None:
+def _beat(teller: Teller, stage: str, worker: str) -> None:
     """Tells for as long as the process lives, loading of the model included: the GPU is held from the start."""
     pause = threading.Event()
-    while True:
-        teller.beat(stage)
-        pause.wait(BEAT_SECONDS)
+    while not pause.wait(BEAT_SECONDS):
+        teller.beat(stage, worker)
 
 
 class BusyClock:

@@ -53,7 +53,7 @@ def test_columns_equal_those_that_arrow_makes_and_give_the_records_back(rows: li
     plain: pa.Array[Any] = pa.array(
         [None if row is None else to_dict(row) for row in rows], type=arrow_type(record, pa.float32())
     )
-    assert array.equals(plain)
+    assert plain.equals(array)
     start = data.draw(st.integers(0, len(rows)))
     stop = data.draw(st.integers(start, len(rows)))
     assert decode(array, record) == rows
@@ -81,8 +81,8 @@ def test_no_vector_at_all_is_a_column_of_nulls() -> None:
 def test_outcomes_are_results_errors_or_nothing() -> None:
     failure = Failure(stage="decode", kind=FailureKind.TIMEOUT, message="x")
     outcomes = [Transcript(text="a"), None, failure]
-    array: Any = encode_outcomes("transcribe", outcomes)
-    assert array.to_pylist()[1] is None
+    array = encode_outcomes("transcribe", outcomes)
+    assert [scalar.is_valid for scalar in array] == [True, False, True]
     assert decode_outcomes("transcribe", array) == outcomes
     assert decode_outcomes("transcribe", array.slice(1, 2)) == outcomes[1:]
     assert decode_outcomes("transcribe", pa.nulls(2, array.type)) == [None, None]
