@@ -34,6 +34,7 @@ from storage.catalog import (
 from storage.catalog_index import IndexRow, index_files, index_folder, partition_of, read_index
 from storage.catalog_join import Fresh, Join, metadata_row
 from storage.catalog_locations import LocationWriter
+from storage.faults import redact
 from storage.signed_urls import signature_digest
 from storage.source_items import LeftOutReason, Listing
 from storage.stores import Store
@@ -198,7 +199,9 @@ def refresh(
         raise UserError(f"shard_size must be at least 1, not {shard_size}")
     base = Catalog.open(store)
     if base is not None and base.source != source:
-        raise UserError(f"{store.root}: its catalog lists {base.source}, not {source}: choose another output")
+        raise UserError(
+            f"{store.root}: its catalog lists {redact(base.source)}, not {redact(source)}: choose another output"
+        )
     if base is not None and base.format != source_format:
         words = f"its catalog lists {source} with --format {base.format}, not {source_format}"
         raise UserError(f"{store.root}: {words}: choose another output")
