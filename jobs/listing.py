@@ -107,8 +107,14 @@ def check_listed(store: Store, *, listing: bool) -> None:
 
 
 def normal_source(uri: str) -> str:
-    """One name for one source, whatever the working directory: absolute paths, no slash at the end."""
+    """One name for one source, whatever the working directory: absolute paths, no slash at the end.
+
+    Raises:
+        UserError: It is empty, as from a variable that is not set.
+    """
     path = uri.removeprefix("file://")
+    if not path:
+        raise UserError("--source is empty")
     return uri.rstrip("/") if "://" in path else str(Path(path).expanduser().resolve())
 
 

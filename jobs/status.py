@@ -14,6 +14,7 @@ from pipeline.stats import kinds_text
 from records.errors import UserError
 from records.outcomes import STAGES
 from storage.catalog import Catalog
+from storage.faults import redact
 from storage.stage_tables import StageTables
 from storage.stores import Store
 
@@ -76,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
             for status in found
         ]
         counts = {"items": catalog.item_count, "shards": catalog.shard_count, "revision": catalog.revision}
-        print(json.dumps({"source": catalog.source, **counts, "stages": stages}, indent=2))
+        print(json.dumps({"source": redact(catalog.source), **counts, "stages": stages}, indent=2))
     elif not found:
         print(f"{catalog.item_count} items are listed and none is described yet")
     else:
@@ -85,7 +86,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _draw(catalog: Catalog, found: Sequence[FingerprintStatus]) -> None:
-    title = f"{catalog.source}: {catalog.item_count} items in {catalog.shard_count} shards, revision {catalog.revision}"
+    holds = f"{catalog.item_count} items in {catalog.shard_count} shards, revision {catalog.revision}"
+    title = f"{redact(catalog.source)}: {holds}"
     table = Table(title=title, title_justify="left")
     for name in ("stage", "fingerprint", "shards", "rows", "errors", "by kind", "model", "last run"):
         right = name in ("shards", "rows", "errors")

@@ -39,7 +39,7 @@ def ensure_tiny(name: str, cache_dir: Path | None = None) -> Path:
         An absolute path that transformers, vLLM, faster-whisper or sentence-transformers loads.
 
     Raises:
-        UserError: There is no tiny model of that name.
+        UserError: There is no tiny model of that name, or the cache folder cannot be used.
     """
     if name not in TINY_MODELS:
         raise UserError(f"no tiny model is called {name!r}; there are {', '.join(TINY_MODELS)}")
@@ -47,11 +47,14 @@ def ensure_tiny(name: str, cache_dir: Path | None = None) -> Path:
     target = folder / f"{name}-{builder_revision(name)}"
     if target.is_dir():
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{name}.lock"):
-        if not target.is_dir():
-            logger.info("building the tiny model %s in %s", name, target)
-            _build(name, target)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{name}.lock"):
+            if not target.is_dir():
+                logger.info("building the tiny model %s in %s", name, target)
+                _build(name, target)
+    except OSError as error:
+        raise UserError(f"{folder}: no tiny model can be kept there ({error.strerror})") from error
     return target
 
 

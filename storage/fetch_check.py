@@ -3,6 +3,8 @@
 from records.errors import BadItemError, FailureKind
 from records.items import CatalogItem
 
+_HINT = ": list the source again with --refresh"
+
 
 class ContradictionError(ConnectionError):
     """A store's answer contradicts the catalog, seen once: it may be the answer that is wrong, so it is tried again."""
@@ -48,7 +50,7 @@ class CatalogCheck:
     def _problem(self, length: int | None, etag: str) -> str | None:
         item = self._item
         if length is not None and item.size_bytes is not None and length != item.size_bytes:
-            return f"{length} bytes where the catalog has {item.size_bytes}"
+            return f"{length} bytes where the catalog has {item.size_bytes}{_HINT}"
         if etag and item.etag and etag != item.etag:
-            return f"ETag {etag} where the catalog has {item.etag}"
+            return f"ETag {etag} where the catalog has {item.etag}{_HINT}"
         return None

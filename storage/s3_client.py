@@ -5,6 +5,7 @@ Credentials, region and endpoint come from where botocore looks (environment, pr
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from storage.faults import IncompleteReadError, TimeLimits
 T = TypeVar("T")
 
 _CHUNK_BYTES = 256 * 1024
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 
 Write = Callable[[bytes, int], None]
 """Takes the next bytes of a body and where in it they begin."""
@@ -171,7 +173,7 @@ def split_s3_uri(uri: str) -> tuple[str, str]:
     """Bucket and key of an `s3://` URI; the key exactly as written, an access point's ARN counting as a bucket.
 
     Raises:
-        UserError: There is no bucket in it.
+        UserError: There is no bucket in it, or what is there cannot be one.
     """
     rest = uri.partition("://")[2]
     if rest.startswith("arn:"):
@@ -181,4 +183,7 @@ def split_s3_uri(uri: str) -> tuple[str, str]:
     bucket, _, key = rest.partition("/")
     if not bucket:
         raise UserError(f"{uri} names no bucket: write s3://bucket/prefix")
+    if not _BUCKET.fullmatch(bucket):
+        # What stands there may be a secret that was pasted into the URI.
+        raise UserError("s3://…: a bucket's name has 3 to 63 letters, digits, dots, hyphens and underscores")
     return bucket, key

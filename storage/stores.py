@@ -130,9 +130,11 @@ class Store:
             True where the object now holds exactly this data. A refused put is read back and compared, so that a retry
             that meets its own first try counts as made. False where other data is there.
         """
-        if self._guarded(path, lambda: self._backend.create(path, data)):
-            return True
-        return self._holds(path, data)
+        try:
+            created = self._guarded(path, lambda: self._backend.create(path, data))
+        except FileNotFoundError:
+            raise UserError(f"{redact(self.root)} cannot be written to: no folder can be made there") from None
+        return created or self._holds(path, data)
 
     def create_many(self, objects: Iterable[tuple[str, bytes]]) -> None:
         """Creates objects a few at a time in parallel, replacing what an uncommitted writer left under their names.
