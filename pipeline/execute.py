@@ -117,6 +117,7 @@ class Phase:
             leave_now(self.flag)
         with self.lock:
             rows = self.committer.flush_journal()
+        self._stopping_since = None  # a planned stop may have begun to drain, for longer than a signal allows
         self._stop_reading()
         logger.warning("%s: journalled %d rows, draining for %g s", self.flag.reason, rows, self.config.drain_seconds)
 

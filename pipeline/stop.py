@@ -25,7 +25,7 @@ class DrainOver(BaseException):
 
 
 class StopFlag:
-    """Why the run is to stop, set once; the first reason stays."""
+    """Why the run is to stop, set once; the first reason stays, but a signal is more urgent than a plan."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -44,9 +44,9 @@ class StopFlag:
         error: BaseException | None = None,
         planned: bool = False,
     ) -> bool:
-        """Asks the run to stop; says whether nobody had before."""
+        """Asks the run to stop; says whether nobody had before. A signal counts also where the run stops by plan."""
         with self._lock:
-            if self.reason is not None:
+            if self.reason is not None and not (self.planned and signal_number is not None):
                 return False
             self.reason, self.signal_number, self.error, self.planned = reason, signal_number, error, planned
             return True

@@ -8,55 +8,25 @@ the term cannot be stopped from waking up; that commits are create-only keeps it
 
 import json
 import logging
-import os
-import socket
 import threading
 import time
 import uuid
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import replace
 from types import TracebackType
 from typing import Literal
 
-import psutil
-
 from records.errors import BusyError, FailureKind, TransientError, UserError
+from storage.lease_records import LeaseRecord, is_dead_here, is_here, now, overlaps, record_of_this_process
 from storage.stores import Store
 
 logger = logging.getLogger(__name__)
 
+SHARDS = "lease"
+"""Name of the lease of the shards, all of them or a range."""
+
 _FOLDER = "leases/"
 _RENEWALS_A_TERM = 3
 _LOOKS_A_TERM = 10
-_CLOCK_SLACK_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseRecord:
-    """What the lease's object says."""
-
-    run_id: str
-    host: str
-    machine: str
-    """Tells this start of a machine, and this space of process numbers, from others of the same name."""
-    pid: int
-    process_started: float
-    """Seconds since 1970, by the holder's clock: tells a process from a later one with the same number."""
-    acquired_at: str
-    renewed_at: str
-    ttl_seconds: float
-    owner: str
-    """Names this one holding."""
-    nonce: str
-    """New in each write."""
-    released: bool = False
-    shards: tuple[int, int | None] = (0, None)
-    """First shard that is held and the one behind the last; None where there is no last one."""
-
-    def encode(self) -> bytes:
-        """As JSON."""
-        return json.dumps(asdict(self), indent=2).encode()
 
 
 class Lease:
@@ -76,7 +46,12 @@ class Lease:
 
     @classmethod
     def acquire(
-        cls, store: Store, run_id: str, ttl_seconds: float = 30.0, shards: tuple[int, int | None] = (0, None)
+        cls,
+        store: Store,
+        run_id: str,
+        ttl_seconds: float = 30.0,
+        name: str = SHARDS,
+        shards: tuple[int, int | None] = (0, None),
     ) -> "Lease":
         """Takes the lease of a range of shards, waiting up to one term of a holder that may be dead.
 
@@ -86,12 +61,15 @@ class Lease:
         Args:
             run_id: Named to others that want the lease.
             ttl_seconds: The term: a holder that does not renew for this long may be replaced.
+            name: What is held: the shards, or something apart from them that has but one holder.
             shards: First shard and the one behind the last, None for no end; all of them where nothing is said.
 
         Raises:
             BusyError: Another run holds it, or one that overlaps; names the run, its machine and process, since when.
         """
-        lease = cls._take(store, run_id, ttl_seconds, shards)
+        lease = cls._take(store, run_id, ttl_seconds, _path(name, shards), shards)
+        if name != SHARDS:
+            return lease
         try:
             _refuse_overlaps(store, lease._path, lease._record)
         except BaseException:
@@ -100,23 +78,22 @@ class Lease:
         return lease
 
     @classmethod
-    def _take(cls, store: Store, run_id: str, ttl_seconds: float, shards: tuple[int, int | None]) -> "Lease":
-        path = _path(shards)
+    def _take(cls, store: Store, run_id: str, ttl_seconds: float, path: str, shards: tuple[int, int | None]) -> "Lease":
         while True:
-            record = _record_of_this_process(run_id, ttl_seconds, shards)
+            record = record_of_this_process(run_id, ttl_seconds, shards)
             found = _read(store, path)
             if found is None:
                 taken = store.create(path, record.encode())
             else:
                 holder, token = found
-                if not holder.released and not _is_dead_here(holder):
+                if not holder.released and not is_dead_here(holder):
                     _watch(store, path, holder, token)
                 taken = store.replace(path, record.encode(), token)
                 if taken and not holder.released:
                     logger.warning("run %s took the lease over from run %s, which is gone", run_id, holder.run_id)
-            now = _read(store, path)
-            if taken and now is not None and now[0].owner == record.owner:
-                return cls(store, path, record, now[1])
+            stored = _read(store, path)
+            if taken and stored is not None and stored[0].owner == record.owner:
+                return cls(store, path, record, stored[1])
 
     def check(self) -> None:
         """Raises where the lease was lost.
@@ -168,7 +145,7 @@ class Lease:
             TransientError: It is still this run's, but what it holds could not be replaced: a token was garbled.
         """
         started = time.monotonic()
-        record = replace(self._record, nonce=uuid.uuid4().hex, renewed_at=_now(), released=released)
+        record = replace(self._record, nonce=uuid.uuid4().hex, renewed_at=now(), released=released)
         written = self._store.replace(self._path, record.encode(), self._token)
         found = _read(self._store, self._path)
         if not written and found is not None and found[0].owner == record.owner:
@@ -195,14 +172,10 @@ def _read(store: Store, path: str) -> tuple[LeaseRecord, str] | None:
         raise UserError(f"{store.uri(path)} is no lease of this version: delete it if no run is active") from None
 
 
-def _path(shards: tuple[int, int | None]) -> str:
-    name = "" if shards == (0, None) else f"-{shards[0]:08d}-{'end' if shards[1] is None else f'{shards[1]:08d}'}"
-    return f"{_FOLDER}lease{name}.json"
-
-
-def overlaps(one: tuple[int, int | None], other: tuple[int, int | None]) -> bool:
-    """Whether two ranges of shards share one."""
-    return (other[1] is None or one[0] < other[1]) and (one[1] is None or other[0] < one[1])
+def _path(name: str, shards: tuple[int, int | None]) -> str:
+    start, stop = shards
+    part = "" if shards == (0, None) else f"-{start:08d}-{'end' if stop is None else f'{stop:08d}'}"
+    return f"{_FOLDER}{name}{part}.json"
 
 
 def _refuse_overlaps(store: Store, own_path: str, own: LeaseRecord) -> None:
@@ -211,13 +184,13 @@ def _refuse_overlaps(store: Store, own_path: str, own: LeaseRecord) -> None:
     Raises:
         BusyError: One does.
     """
-    for entry in store.list(_FOLDER):
+    for entry in store.list(f"{_FOLDER}{SHARDS}"):
         while entry.path != own_path:
             found = _read(store, entry.path)
             if found is None or found[0].released or not overlaps(found[0].shards, own.shards):
                 break
             holder, token = found
-            if not _is_dead_here(holder):
+            if not is_dead_here(holder):
                 _watch(store, entry.path, holder, token)
             # Written over, so that a holder that was only paused learns that its time is over.
             ended = replace(holder, released=True, owner=own.owner, nonce=uuid.uuid4().hex)
@@ -231,7 +204,7 @@ def _watch(store: Store, path: str, holder: LeaseRecord, token: str) -> None:
     Raises:
         BusyError: It is alive.
     """
-    if _is_here(holder):
+    if is_here(holder):
         raise _busy(store, holder)
     logger.info("run %s on %s holds the lease: watching for %.0f s", holder.run_id, holder.host, holder.ttl_seconds)
     until = time.monotonic() + holder.ttl_seconds
@@ -250,50 +223,4 @@ def _busy(store: Store, holder: LeaseRecord) -> BusyError:
     return BusyError(
         f"{store.root}{part} is in use by run {holder.run_id} on {holder.host} (process {holder.pid}) "
         f"since {holder.acquired_at}: wait for it or stop it"
-    )
-
-
-def _is_here(holder: LeaseRecord) -> bool:
-    return holder.host == socket.gethostname() and holder.machine == _machine()
-
-
-def _is_dead_here(holder: LeaseRecord) -> bool:
-    """Whether the holder ran on this machine and is certainly gone."""
-    if not _is_here(holder):
-        return False
-    try:
-        process = psutil.Process(holder.pid)
-        other = abs(process.create_time() - holder.process_started) > _CLOCK_SLACK_SECONDS
-        return other or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.AccessDenied:
-        return False
-
-
-def _machine() -> str:
-    try:  # containers share the kernel's boot id; the namespace tells whose process numbers these are
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return f"{uuid.getnode():x} {psutil.boot_time():.0f}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _record_of_this_process(run_id: str, ttl_seconds: float, shards: tuple[int, int | None]) -> LeaseRecord:
-    return LeaseRecord(
-        run_id=run_id,
-        host=socket.gethostname(),
-        machine=_machine(),
-        pid=os.getpid(),
-        process_started=psutil.Process().create_time(),
-        acquired_at=_now(),
-        renewed_at=_now(),
-        ttl_seconds=ttl_seconds,
-        shards=shards,
-        owner=uuid.uuid4().hex,
-        nonce=uuid.uuid4().hex,
     )

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from records.errors import BusyError
-from storage.leases import Lease, LeaseRecord, overlaps
+from storage.lease_records import LeaseRecord, overlaps
+from storage.leases import Lease
 from storage.stores import Store
 
 Range = tuple[int, int | None]
@@ -51,3 +52,9 @@ def test_a_dead_holder_of_an_overlapping_range_is_ended_for_good(store: Store) -
         assert not lease._write(released=False), "a holder that wakes up must learn that it lost its range"
     lease.lost.set()
     lease.release()
+
+
+def test_a_lease_of_another_name_is_apart_from_the_shards(store: Store) -> None:
+    refused = pytest.raises(BusyError, match="in use by run a")
+    with Lease.acquire(store, "a", name="publish"), Lease.acquire(store, "b"), refused:
+        Lease.acquire(store, "c", name="publish")

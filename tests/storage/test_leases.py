@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from records.errors import BusyError, UserError
-from storage.leases import Lease, LeaseRecord
+from storage.lease_records import LeaseRecord
+from storage.leases import Lease
 from storage.stores import Store
 from tests.s3 import S3Server
 from tests.storage.conftest import QUICK
