@@ -13,6 +13,7 @@ from jobs.cli import parser, run_command
 from records.errors import UserError
 from records.outcomes import STAGES
 from storage.catalog import Catalog
+from storage.faults import redact
 from storage.stage_tables import StageTables
 from storage.stores import Store
 
@@ -68,14 +69,15 @@ def main(argv: Sequence[str]) -> int:
     if options.json:
         stages = [asdict(status) | {"errors": dict(status.errors)} for status in found]
         counts = {"items": catalog.item_count, "shards": catalog.shard_count, "revision": catalog.revision}
-        print(json.dumps({"source": catalog.source, **counts, "stages": stages}, indent=2))
+        print(json.dumps({"source": redact(catalog.source), **counts, "stages": stages}, indent=2))
     else:
         _draw(catalog, found)
     return 0
 
 
 def _draw(catalog: Catalog, found: Sequence[FingerprintStatus]) -> None:
-    title = f"{catalog.source}: {catalog.item_count} items in {catalog.shard_count} shards, revision {catalog.revision}"
+    holds = f"{catalog.item_count} items in {catalog.shard_count} shards, revision {catalog.revision}"
+    title = f"{redact(catalog.source)}: {holds}"
     table = Table(title=title, title_justify="left")
     for name in ("stage", "fingerprint", "shards", "rows", "errors", "by kind", "model", "last run"):
         right = name in ("shards", "rows", "errors")

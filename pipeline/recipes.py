@@ -27,7 +27,7 @@ def tiny() -> RunConfig:
     """Random weights of the real architectures, built on this machine: no hub, no GPU, float32. The words are noise."""
     pool = PoolConfig(num_cpus=0.5, batch_rows=8)
     return RunConfig(
-        decode=DecodeConfig(max_frames=8, pool=PoolConfig(num_cpus=0.5)),
+        decode=DecodeConfig(max_frames=8, pool=PoolConfig(num_cpus=0.5, calls=4)),
         caption=CaptionConfig(
             engine=EngineConfig(
                 model="tiny:qwen2_5_vl", dtype="float32", max_model_len=2048, engine_args=_cpu_engine(64)
@@ -55,7 +55,7 @@ def small() -> RunConfig:
     """The smallest models of each family that are worth reading, on a laptop's CPU."""
     pool = PoolConfig(num_cpus=0.5, batch_rows=8)
     return RunConfig(
-        decode=DecodeConfig(max_frames=16, max_frame_pixels=256 * 28 * 28, pool=PoolConfig(num_cpus=1)),
+        decode=DecodeConfig(max_frames=16, max_frame_pixels=256 * 28 * 28, pool=PoolConfig(num_cpus=1, calls=4)),
         caption=CaptionConfig(
             engine=EngineConfig(
                 model="Qwen/Qwen2.5-VL-3B-Instruct", dtype="bfloat16", max_model_len=8192, engine_args=_cpu_engine(1024)
@@ -104,7 +104,7 @@ def paper() -> RunConfig:
         transcribe=TranscribeConfig(pool=PoolConfig(num_gpus=0.1, batch_rows=16)),
         tag_audio=TagAudioConfig(pool=PoolConfig(num_gpus=0.05, batch_rows=16)),
         embed=EmbedConfig(pool=PoolConfig(num_gpus=0.05, batch_rows=64)),
-        decode=DecodeConfig(pool=PoolConfig(max_actors=64)),
+        decode=DecodeConfig(pool=PoolConfig(max_actors=64, calls=4)),
     )
 
 

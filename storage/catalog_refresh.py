@@ -33,6 +33,7 @@ from storage.catalog_index import IndexRow, index_files, index_folder, partition
 from storage.catalog_join import RETURNED, Fresh, Join, metadata_row
 from storage.catalog_locations import LocationWriter
 from storage.catalog_priority import ShardMeans
+from storage.faults import redact
 from storage.shard_files import NONE, ShardFiles
 from storage.signed_urls import signature_digest
 from storage.source_items import Listing
@@ -192,7 +193,9 @@ def refresh(
         raise UserError(f"shard_size must be at least 1, not {shard_size}")
     base = Catalog.open(store)
     if base is not None and base.source != source:
-        raise UserError(f"{store.root}: its catalog lists {base.source}, not {source}: choose another output")
+        raise UserError(
+            f"{store.root}: its catalog lists {redact(base.source)}, not {redact(source)}: choose another output"
+        )
     if base is not None and base.format != source_format:
         words = f"its catalog lists {source} with --format {base.format}, not {source_format}"
         raise UserError(f"{store.root}: {words}: choose another output")

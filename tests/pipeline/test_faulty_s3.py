@@ -1,6 +1,7 @@
 """A whole run over an S3 that fails a tenth of all requests in six ways: no item is lost and no table differs."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_every_item_ends_as_a_result_and_the_tables_are_those_of_an_undisturbed_
         assert (report["items_run"], report["items_with_errors"], report["stopped"]) == (items, 0, None)
         assert report["shards_committed"] == report["shards_pending"] == items // shard_size
     more = counts["disturbed"] / counts["undisturbed"] - 1
-    print(f"\nrequests: {counts}, {more:.1%} more, for {faults}; seconds: {seconds}")
+    sys.stdout.write(f"\nrequests {counts}, {more:.1%} more, for {faults}; seconds {seconds}\n")
     assert set(faults) == set(Fault), "every kind of fault came up"
     assert 0.5 * share < sum(faults.values()) / counts["disturbed"] < 2 * share
     specs = light_specs(tmp_path)

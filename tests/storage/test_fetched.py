@@ -35,6 +35,14 @@ def test_nothing_is_written_past_the_end(spill_folder: str | None) -> None:
         media.write(b"x" * 6, 5)
 
 
+def test_what_nobody_said_the_size_of_grows_as_it_comes(spill_folder: str | None) -> None:
+    with FetchedMedia.empty(None, spill_folder) as media:
+        assert media.read_bytes() == b""
+        media.write(b"abc", 0)
+        media.write(b"defg", 3)
+        assert (media.size_bytes, media.read_bytes()) == (7, b"abcdefg")
+
+
 def test_plain_bytes_and_no_bytes() -> None:
     assert FetchedMedia.of_bytes(b"abc").read_bytes() == b"abc"
     assert FetchedMedia.of_bytes(b"").read_bytes() == b""
