@@ -12,11 +12,15 @@ from jobs.cli import (
     console_and_logging,
     parser,
     positive,
+    positive_number,
     run_command,
+    shard_range,
 )
-from jobs.listing import list_into_catalog
+from jobs.listing import check_listed, list_into_catalog
 from pipeline.assemble import build_specs
 from pipeline.config import apply_overrides
+from pipeline.limits import Limits, parse_deadline
+from pipeline.order import column_of
 from pipeline.report import RunReport
 from pipeline.retry import parse_kinds
 from pipeline.run import Run, RunRequest, new_run_id
@@ -31,8 +35,12 @@ EXAMPLES = """\
   python -m jobs.annotate --output s3://features/clips --recipe modern --retry-failed timeout throttled
   python -m jobs.annotate --output s3://features/clips --recipe modern --stages embed
 
+  python -m jobs.annotate --output s3://features/clips --recipe modern --refresh --order views --deadline 06:00
+  python -m jobs.annotate --output s3://features/clips --recipe modern --shard-range 0:100000 --max-gpu-hours 400
+
 The command is resumable: run it again after whatever happened, and it does what is left.
-exit codes: 0 all done (items with errors are rows too: see the report), 1 the last line says why, 2 wrong arguments,
+exit codes: 0 all done (items with errors are rows too: see the report), or stopped by --limit, --deadline or
+--max-gpu-hours as asked (the last lines and report.json say what is left), 1 the last line says why, 2 wrong arguments,
 3 stopped because too many items failed alike, 128 + the signal's number when told to stop
 """
 
@@ -45,6 +53,23 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     arguments.add_argument("--metadata", metavar="URI", help="CSV, JSON Lines or Parquet with video_id, title, …")
     add_config_arguments(arguments)
     arguments.add_argument("--limit", type=positive, metavar="N", help="stop after N items, rounded up to whole shards")
+    arguments.add_argument(
+        "--order",
+        default="oldest",
+        help="shards that go first: oldest, newest, largest, or by a numeric metadata column such as views, by which "
+        "newly listed items are sorted into shards as well",
+    )
+    arguments.add_argument(
+        "--deadline",
+        metavar="WHEN",
+        help="stop in time for a moment (2026-11-27T06:00, 06:00) or after a while (90m, 6h)",
+    )
+    arguments.add_argument(
+        "--max-gpu-hours", type=positive_number, metavar="H", help="stop in time for the GPUs to be held so long in all"
+    )
+    arguments.add_argument(
+        "--shard-range", type=shard_range, metavar="A:B", help="only shards A to B-1, beside other runs on other ranges"
+    )
     arguments.add_argument("--stages", metavar="a,b", help="run only these stages (and decode where they need it)")
     arguments.add_argument("--refresh", action="store_true", help="list the source again first")
     arguments.add_argument(
@@ -69,29 +94,51 @@ def main(argv: Sequence[str]) -> int:
     console = console_and_logging(verbose=options.verbose)
     stages = tuple(stage.strip() for stage in options.stages.split(",")) if options.stages is not None else None
     retry_kinds = parse_kinds(options.retry_failed) if options.retry_failed is not None else None
+    deadline_seconds = parse_deadline(options.deadline) if options.deadline is not None else None
     specs = build_specs(config)
-    select_specs(specs, stages)
+    selected = select_specs(specs, stages)
+    limits = Limits(
+        seconds=deadline_seconds,
+        gpu_hours=options.max_gpu_hours,
+        gpus={name: spec.pool.num_gpus for name, spec in selected.items()},
+    )
     store = Store.open(options.output, retry=config.store.retry, limits=config.store.limits)
     run_id = new_run_id()
-    with Lease.acquire(store, run_id) as lease:
-        list_into_catalog(
-            store,
-            source=options.source,
-            source_format=options.format,
-            columns=options.columns,
-            metadata=options.metadata,
-            shard_size=config.shard_size,
-            refresh_known=options.refresh,
-            first_items=options.limit,
-        )
+    shards = options.shard_range or (0, None)
+    with Lease.acquire(store, run_id, shards=shards) as lease:
+        if shards == (0, None):
+            list_into_catalog(
+                store,
+                source=options.source,
+                source_format=options.format,
+                columns=options.columns,
+                metadata=options.metadata,
+                shard_size=config.shard_size,
+                refresh_known=options.refresh,
+                first_items=options.limit,
+                order_by=column_of(options.order),
+            )
+        else:
+            check_listed(store, listing=options.refresh or options.metadata is not None)
         request = RunRequest(
             output_uri=options.output,
             recipe=options.recipe or "",
             stages=stages,
             retry_kinds=retry_kinds,
             limit=options.limit,
+            order=options.order,
+            shards=options.shard_range,
         )
-        run = Run(request=request, config=config, specs=specs, store=store, lease=lease, run_id=run_id, console=console)
+        run = Run(
+            request=request,
+            config=config,
+            specs=specs,
+            store=store,
+            lease=lease,
+            run_id=run_id,
+            console=console,
+            limits=limits,
+        )
         report = run.execute()
     print(summary(report, store))
     if run.flag.signal_number is not None:
@@ -99,7 +146,8 @@ def main(argv: Sequence[str]) -> int:
     if report.tripped is not None:
         return BREAKER_EXIT
     blocked = report.shards_blocked and not report.shards_pending
-    return FAILED_EXIT if report.stopped or blocked else 0
+    failed = report.stopped is not None and not report.planned_stop
+    return FAILED_EXIT if failed or blocked else 0
 
 
 def summary(report: RunReport, store: Store) -> str:
@@ -123,6 +171,8 @@ def summary(report: RunReport, store: Store) -> str:
     lines.append(f"Report: {store.uri(f'runs/{report.run_id}/report.md')}")
     if report.stopped:
         lines.append(f"Stopped early: {report.stopped}. Run the same command to go on.")
+    if report.remaining:
+        lines.append(f"Left for the next run: {report.remaining_text()}")
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from jobs.cli import add_source_arguments, console_and_logging, parser, positive, run_command
 from jobs.listing import describe, list_into_catalog
+from pipeline.order import column_of
 from pipeline.run import new_run_id
 from storage.leases import Lease
 from storage.stores import Store
@@ -22,6 +23,7 @@ def main(argv: Sequence[str]) -> int:
     arguments.add_argument("--output", metavar="URI", required=True, help="where the catalog lies")
     arguments.add_argument("--metadata", metavar="URI", help="CSV, JSON Lines or Parquet with video_id, title, …")
     arguments.add_argument("--shard-size", type=positive, default=512, help="items a shard, for new items (512)")
+    arguments.add_argument("--order", metavar="COLUMN", help="a numeric metadata column: its high values go first")
     options = arguments.parse_args(argv)
     console_and_logging(verbose=False)
     store = Store.open(options.output)
@@ -34,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
             metadata=options.metadata,
             shard_size=options.shard_size,
             refresh_known=True,
+            order_by=column_of(options.order) if options.order is not None else None,
         )
     if change is not None:
         print(describe(change))

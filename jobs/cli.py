@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -78,6 +79,25 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
     return number
+
+
+def positive_number(text: str) -> float:
+    """An argument that is a number above 0."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return number
+
+
+def shard_range(text: str) -> tuple[int, int | None]:
+    """`A:B` as the first shard and the one behind the last; `:B` from the first, `A:` to the last there will be."""
+    start, colon, stop = text.partition(":")
+    if not colon or not all(part == "" or part.isdecimal() for part in (start, stop)):
+        raise argparse.ArgumentTypeError(f"expected A:B, two numbers of shards, not {text!r}")
+    first, behind = int(start or 0), int(stop) if stop else None
+    if behind is not None and behind <= first:
+        raise argparse.ArgumentTypeError(f"{text} holds no shard")
+    return first, behind
 
 
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:

@@ -4,12 +4,15 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.plan import next_generation
 from pipeline.reader import fetchable_items
 from records.errors import UserError
 from records.items import Metadata
 from storage.catalog import Catalog
-from storage.catalog_refresh import CatalogChange, refresh
+from storage.catalog_change import CatalogChange
+from storage.catalog_refresh import refresh
 from storage.columns import Columns, parse_columns
 from storage.metadata import read_metadata
 from storage.signed_urls import unsigned
@@ -31,6 +34,7 @@ def list_into_catalog(
     first_items: int | None = None,
     source_format: str | None = None,
     columns: str | None = None,
+    order_by: str | None = None,
 ) -> CatalogChange | None:
     """Lists the source where there is no catalog yet, where asked to, or where there is metadata to take in.
 
@@ -40,6 +44,7 @@ def list_into_catalog(
         first_items: With a new catalog, how many items its first shard gets: those of a first try.
         source_format: How the source is to be read; None for what the catalog has, or what the source shows.
         columns: Names of the columns of a list or Parquet file, as `parse_columns` takes them.
+        order_by: A numeric metadata column by which new items are cut into shards, its high values first.
 
     Returns:
         What changed; None where nothing was listed.
@@ -67,15 +72,38 @@ def list_into_catalog(
     else:
         listing, listed_as = known_items(catalog), source_format or catalog.format
     generations = next_generation(
-        StageTables(store),
-        catalog.metadata_generations() if catalog is not None else (),
-        catalog.shard_count if catalog is not None else 0,
+        StageTables(store), catalog.highest_generations() if catalog is not None else np.empty(0, dtype=np.int32)
     )
     change = refresh(
-        store, listing, titles, unsigned(where), shard_size, generations, first_items, source_format=listed_as
+        store,
+        listing,
+        titles,
+        unsigned(where),
+        shard_size,
+        generations,
+        first_items,
+        order_by=order_by,
+        source_format=listed_as,
     )
     logger.info("%s", describe(change))
     return change
+
+
+def check_listed(store: Store, *, listing: bool) -> None:
+    """Refuses what a run of some shards cannot do: it holds no lease on the catalog.
+
+    Args:
+        store: The output.
+        listing: Whether the command line asks for a listing.
+
+    Raises:
+        UserError: It does, or there is no catalog yet.
+    """
+    if listing or Catalog.open(store) is None:
+        raise UserError(
+            f"{store.root}: --shard-range works on a catalog that is there and stays as it is: "
+            "list with `python -m jobs.catalog` before, while no run is active"
+        )
 
 
 def normal_source(uri: str) -> str:
@@ -113,6 +141,8 @@ def describe(change: CatalogChange) -> str:
     ]
     if change.relocated:
         parts.append(f"{change.relocated} with a new URL")
+    if change.returned:
+        parts.append(f"{change.returned} back as they were")
     line = f"catalog revision {change.revision}: {', '.join(parts)}"
     for reason, count in change.left_out.items():
         names = change.left_out_names[reason]

@@ -50,6 +50,8 @@ class RowJournal(Protocol):
 
     def read(self, shard_id: str) -> Iterable[JournalRow]: ...
 
+    def forget(self, shard_id: str) -> None: ...
+
 
 @dataclass(slots=True)
 class _Shard:
@@ -104,7 +106,8 @@ class Committer:
         self._footer = dict(footer)
         self._on_row = on_row
         self._shards: dict[str, _Shard] = {}
-        self._committed: set[str] = set()
+        self.committed: set[str] = set()
+        """Shards committed in this run."""
         self._held: set[str] = set()
         self.in_memory: dict[tuple[str, Key], None] = {}
         """Whole rows that a journal could take now, in order of arrival."""
@@ -118,7 +121,7 @@ class Committer:
     @property
     def committed_shards(self) -> int:
         """Shards committed in this run."""
-        return len(self._committed)
+        return len(self.committed)
 
     def adopt(self, row: JournalRow) -> bool:
         """Takes a row from an earlier run's journal if it is what this run would make; says whether it did."""
@@ -150,13 +153,13 @@ class Committer:
 
     def is_committed(self, shard_id: str) -> bool:
         """Whether this run committed the shard, or has all of its rows and only waits for the breaker."""
-        return shard_id in self._committed or shard_id in self._held
+        return shard_id in self.committed or shard_id in self._held
 
     def add(self, lines: Iterable[FlowRow]) -> None:
         """Takes lines as they come out of the graph and commits the shards they complete."""
         touched: dict[str, None] = {}
         for line in lines:
-            if line.shard_id in self._committed:
+            if line.shard_id in self.committed:
                 continue
             shard = self._shard(line.shard_id)
             shard.expected = shard.before_pass + line.issued_rows
@@ -230,7 +233,8 @@ class Committer:
             self.in_memory.pop((shard_id, key), None)
         del self._shards[shard_id]
         self._held.discard(shard_id)
-        self._committed.add(shard_id)
+        self.committed.add(shard_id)
+        self._journal.forget(shard_id)
         logger.info("committed shard_id=%s stages=%s items=%d", shard_id, ",".join(shard.task.targets), len(items))
 
     def _all_outcomes(self, shard_id: str, shard: _Shard) -> dict[Key, Outcomes]:

@@ -32,7 +32,7 @@ class DecodeWorker:
         self._modalities = modalities
         self._started = teller.started if teller is not None and one_by_one else None
         self._clock = BusyClock()
-        self._holder = StageHolder(spec.build, spec.name, teller)
+        self._holder = StageHolder(spec, teller)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The block with facts, frames and sound added."""

@@ -14,18 +14,21 @@ import ray
 from ray.data import Dataset
 
 from pipeline.committer import Committer
+from pipeline.gate import GateState
 from pipeline.graph import Graph
-from pipeline.plan import ShardTask
+from pipeline.limits import Limits
 from pipeline.stats import RunStats
 from pipeline.stop import DrainOver, StopFlag, leave_now
+from pipeline.tasks import Presets, Tasks
 from records.errors import Failure, FailureKind, FatalError, ReelscribeError
 from records.flow import flow_rows, spent_seconds
 
 logger = logging.getLogger(__name__)
 
 Key = tuple[str, int]
-Presets = dict[str, dict[Key, dict[str, Failure]]]
-"""Shard to item to stage to the failure that stands for running it."""
+
+UNREAD_TRIES = 3
+"""How often shards that nobody read, since their task was lost or the store failed, are run as before."""
 
 STRIKES = 2
 """How often a row must be lost alone in one stage before it is blamed: a node may die under an innocent one."""
@@ -60,6 +63,7 @@ class Phase:
     stats: RunStats
     flag: StopFlag
     config: LoopConfig
+    limits: Limits = field(default_factory=Limits)
     tripped: Callable[[], str | None]
     """The breaker's verdict."""
     still_ours: Callable[[], str | None] = lambda: None
@@ -72,8 +76,9 @@ class Phase:
     _last_flush: float = field(default_factory=time.monotonic)
     _over: threading.Event = field(default_factory=threading.Event)
     _stopping_since: float | None = None
+    _limit_passed: float | None = None
 
-    def run(self, tasks: Sequence[ShardTask]) -> None:
+    def run(self, tasks: Tasks) -> None:
         """Runs every task; what a worker took down with it runs again row by row until each row has an outcome."""
         housekeeper = threading.Thread(target=self._keep_house, name="housekeeper", daemon=True)
         housekeeper.start()
@@ -115,8 +120,9 @@ class Phase:
         self._stop_reading()
         logger.warning("%s: journalled %d rows, draining for %g s", self.flag.reason, rows, self.config.drain_seconds)
 
-    def _pass(self, tasks: Sequence[ShardTask], *, one_by_one: bool) -> None:
-        if tasks and not self.flag.is_set:
+    def _pass(self, tasks: Tasks, *, one_by_one: bool) -> None:
+        self.limits.begin_pass()
+        if len(tasks) and not self.flag.is_set:
             dataset = self.graph.build(tasks, one_by_one=one_by_one)
             for block in _blocks(dataset):
                 with self.lock:
@@ -160,18 +166,32 @@ class Phase:
         with self.lock:
             if now - self._last_flush >= interval and self.flag.error is None:
                 self._flush()
-            settled = self._settled_rows()
-        self._check_starts(ray.get(self.graph.gate.rows_back.remote(settled), timeout=60))
+            settled, arrived = self._settled_rows(), self.committer.rows - self._rows_before_pass
+        state: GateState = ray.get(self.graph.gate.rows_back.remote(settled), timeout=60)
+        self._check_starts(state.start_errors)
+        self.limits.observe(issued=state.rows_issued, arrived=arrived, workers=state.workers)
         lost = self.still_ours()
         if lost is not None and self.flag.set(lost):
             self._stop_reading()
+        limit = self.limits.reason_to_stop()
+        if limit is not None and self.flag.set(limit, planned=True):
+            logger.warning("%s: no further shard is read, what is on its way drains", limit)
+            self._stop_reading()
         if self._stopping_since is not None:
-            drained_seconds = now - self._stopping_since
-            if drained_seconds > self.config.drain_seconds + 10:
-                leave_now(self.flag)
-            if drained_seconds > self.config.drain_seconds:
-                self.flag.end_drain()
+            self._watch_drain(now, now - self._stopping_since)
         self.on_tick()
+
+    def _watch_drain(self, now: float, drained_seconds: float) -> None:
+        """Ends the drain when its time is over: after a planned stop at the limit itself."""
+        if self.flag.planned:
+            if not self.limits.is_over():
+                return
+            self._limit_passed = self._limit_passed or now
+            drained_seconds = self.config.drain_seconds + now - self._limit_passed
+        if drained_seconds > self.config.drain_seconds + 10:
+            leave_now(self.flag)
+        if drained_seconds >= self.config.drain_seconds:
+            self.flag.end_drain()
 
     def _check_starts(self, errors: Mapping[str, Sequence[str]]) -> None:
         """Ends the run when a stage's workers fail to start again and again, with what they said."""
@@ -182,37 +202,50 @@ class Phase:
                 self._stop_reading()
                 self.flag.end_drain()
 
-    def _isolate(self, tasks: Sequence[ShardTask]) -> None:
-        """Runs lost rows again, one a block. A row lost twice over in one stage is what kills that stage's workers."""
+    def _isolate(self, tasks: Tasks) -> None:
+        """Runs what was lost again: shards that were never let in as before, the others one row a block.
+
+        A row lost twice over in one stage is what kills that stage's workers.
+        """
         presets: Presets = {}
         strikes: Counter[tuple[str, Key, str]] = Counter()
-        for _ in range(STRIKES * len(self.graph.specs) + 1):
-            lost = [] if self.flag.is_set else self._lost(tasks, presets)
-            if not lost:
+        let_in: set[str] = set()
+        for number in range(STRIKES * len(self.graph.specs) + 1):
+            lost = self._lost(tasks, presets)
+            if not len(lost):
                 return
-            logger.warning("%d shards did not come back whole, running their lost rows one by one", len(lost))
+            let_in.update(ray.get(self.graph.gate.issued.remote()))
+            unread = lost.where(lambda shard_id: shard_id not in let_in)
+            again = len(unread) > 0 and number < UNREAD_TRIES
+            if not again and len(unread) == len(lost):
+                break
+            logger.warning(
+                "%d shards did not come back whole, running %s",
+                len(lost),
+                f"the {len(unread)} of them that were not read" if again else "their lost rows one by one",
+            )
             ray.get(self.graph.gate.new_pass.remote())
             with self.lock:
                 self.committer.begin_pass()
                 self._rows_before_pass = self.committer.rows
-            self._pass(lost, one_by_one=True)
-            self._blame(self._lost(tasks, presets), strikes, presets)
-        if not self.flag.is_set and (lost := self._lost(tasks, presets)):
-            raise FatalError(f"shard {lost[0].shard_id} and {len(lost) - 1} others never came back whole")
+            self._pass(unread if again else lost, one_by_one=not again)
+            if not again:
+                self._blame(self._lost(tasks, presets), strikes, presets)
+        lost = self._lost(tasks, presets)
+        if len(lost):
+            first = lost.plan.shard_ids[int(lost.indices[0])]
+            reasons: dict[str, str] = ray.get(self.graph.gate.unread.remote())
+            why = f" ({next(iter(reasons.values()))})" if reasons else ""
+            raise FatalError(f"shard {first} and {len(lost) - 1} others never came back whole{why}")
 
-    def _lost(self, tasks: Sequence[ShardTask], presets: dict[str, dict[Key, dict[str, Failure]]]) -> list[ShardTask]:
+    def _lost(self, tasks: Tasks, presets: Presets) -> Tasks:
+        """The shards that did not come back whole; none once the run is to stop."""
+        if self.flag.is_set:
+            return replace(tasks, indices=tasks.indices[:0])
         with self.lock:
-            return [
-                replace(
-                    task,
-                    skip=task.skip | self.committer.arrived_keys(task.shard_id),
-                    preset=presets.get(task.shard_id, {}),
-                )
-                for task in tasks
-                if not self.committer.is_committed(task.shard_id)
-            ]
+            return replace(tasks.where(lambda shard_id: not self.committer.is_committed(shard_id)), presets=presets)
 
-    def _blame(self, lost: Sequence[ShardTask], strikes: Counter[tuple[str, Key, str]], presets: Presets) -> None:
+    def _blame(self, lost: Tasks, strikes: Counter[tuple[str, Key, str]], presets: Presets) -> None:
         running: dict[tuple[str, str, int], str] = ray.get(self.graph.gate.running.remote())
         reader = self.graph.reader()
         for task in lost:

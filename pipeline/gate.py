@@ -7,11 +7,15 @@ shard wait while too many rows are out.
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+
+HELD_SECONDS = 20.0
+"""A worker that has not been heard of for so long holds no GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,13 +27,25 @@ class GateConfig:
     """
 
     max_rows_out: int = 8192
-    """Rows issued and neither journalled nor committed; one shard always fits."""
+    """Rows issued and neither journalled nor committed; what one task reads always fits."""
     stall_seconds: float = 60.0
     """With nothing coming back for so long, what is out is taken for lost and one more shard is let in."""
 
     def __post_init__(self) -> None:
         if self.max_rows_out < 1 or self.stall_seconds <= 0:
             raise ValueError("gate: max_rows_out and stall_seconds must be positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateState:
+    """What the gate knows and the driver asks for every second."""
+
+    start_errors: Mapping[str, Sequence[str]]
+    """Stage to the reasons why its workers could not start, one a try."""
+    rows_issued: int
+    """Rows let in so far in this pass."""
+    workers: Mapping[str, int]
+    """Stage to its workers that hold GPUs now."""
 
 
 class Gate:
@@ -44,23 +60,32 @@ class Gate:
         self._stopped = False
         self._changed = asyncio.Condition()
         self._start_errors: dict[str, list[str]] = {}
+        self._beats: dict[str, tuple[str, float]] = {}
+        self._unread: dict[str, str] = {}
         self._running: dict[tuple[str, str, int], str] = {}
 
-    async def admit(self, shard_id: str, rows: int) -> bool:
-        """Whether a shard's rows may enter; waits while too many are out. Asked again, it says what it said before."""
+    async def admit(self, shards: Mapping[str, int]) -> bool:
+        """Whether the rows of some shards may enter; waits while too many are out.
+
+        Asked again, it says what it said before.
+
+        Args:
+            shards: What one task has read: shard to its number of rows.
+        """
+        rows = sum(shards.values())
         async with self._changed:
-            while not self._stopped and shard_id not in self._issued and not self._has_room(rows):
+            while not self._stopped and not self._issued.keys() & shards.keys() and not self._has_room(rows):
                 timeout = self._last_progress + self._config.stall_seconds - time.monotonic()
                 try:
                     await asyncio.wait_for(self._changed.wait(), max(timeout, 0.1))
                 except TimeoutError:
                     if time.monotonic() - self._last_progress >= self._config.stall_seconds:
                         break
-            if shard_id in self._issued:
+            if self._issued.keys() & shards.keys():
                 return True
             if self._stopped:
                 return False
-            self._issued[shard_id] = rows
+            self._issued.update(shards)
             self._rows_issued += rows
             self._last_progress = time.monotonic()
             return True
@@ -69,18 +94,16 @@ class Gate:
         out = self._rows_issued - self._rows_back
         return out <= 0 or out + rows <= self._config.max_rows_out
 
-    async def rows_back(self, total: int) -> dict[str, list[str]]:
-        """The driver says how many issued rows it has journalled, committed or counted as failed.
-
-        Returns:
-            Stage to the reasons why its workers could not start, one a try.
-        """
+    async def rows_back(self, total: int) -> GateState:
+        """The driver says how many issued rows it has journalled, committed or counted as failed."""
         async with self._changed:
             if total > self._rows_back:
                 self._rows_back = total
                 self._last_progress = time.monotonic()
                 self._changed.notify_all()
-        return self._start_errors
+        since = time.monotonic() - HELD_SECONDS
+        held = Counter(stage for stage, last_beat in self._beats.values() if last_beat >= since)
+        return GateState(start_errors=self._start_errors, rows_issued=self._rows_issued, workers=held)
 
     async def stop(self) -> None:
         """Lets no further shard in."""
@@ -92,12 +115,25 @@ class Gate:
         """Forgets what was issued: whatever has not come back is issued again."""
         async with self._changed:
             self._issued.clear()
+            self._unread.clear()
             self._running.clear()
             self._rows_issued = self._rows_back = 0
 
     async def issued(self) -> list[str]:
         """The shards that were let in."""
         return list(self._issued)
+
+    async def beat(self, stage: str, worker: str) -> None:
+        """A worker that holds a GPU lives."""
+        self._beats[worker] = (stage, time.monotonic())
+
+    async def cannot_read(self, shard_id: str, reason: str) -> None:
+        """A shard's files could not be read."""
+        self._unread[shard_id] = reason
+
+    async def unread(self) -> dict[str, str]:
+        """Shard to why it could not be read in this pass."""
+        return dict(self._unread)
 
     async def cannot_start(self, stage: str, reason: str) -> None:
         """A worker could not build its stage."""

@@ -4,10 +4,11 @@ Only stages that some shard needs are in it. Shards that need no media take a wa
 never queue behind the GPU pools.
 """
 
+import itertools
 import logging
 import pickle
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.gate import GateHandle
 from pipeline.plan import ShardTask
 from pipeline.reader import ShardReader
 from pipeline.spec import Specs, StageSpec, in_order
+from pipeline.tasks import Tasks
 from pipeline.worker import StageWorker
 from records.flow import FlowRow
 from storage.stores import StoreConfig
@@ -40,8 +42,10 @@ class GraphConfig:
 
     block_rows: int = 8
     """Rows of media in one block: what moves between workers, and what one call of a stage gets at most."""
-    text_block_rows: int = 64
-    """Rows in one block once only text is left: the batch of `embed`."""
+    text_block_rows: int = 256
+    """Rows in one block once only text is left: Ray Data moves some 20 blocks a second, whatever is in them."""
+    max_reads: int = 32_768
+    """Reading tasks in one pass at most, which Ray holds from its start: of more shards, one task reads several."""
     task_retries: int = 1
     """How often a block whose worker died is tried again before its rows run one by one."""
     start_timeout_seconds: float = 3600.0
@@ -50,8 +54,8 @@ class GraphConfig:
     """How often workers of one stage may fail to start before the run ends with their error."""
 
     def __post_init__(self) -> None:
-        if self.block_rows < 1 or self.text_block_rows < 1 or self.start_timeout_seconds <= 0:
-            raise ValueError("graph: block_rows, text_block_rows and start_timeout_seconds must be positive")
+        if min(self.block_rows, self.text_block_rows, self.max_reads) < 1 or self.start_timeout_seconds <= 0:
+            raise ValueError("graph: block_rows, text_block_rows, max_reads and start_timeout_seconds must be positive")
         if self.task_retries < 0 or self.start_tries < 1:
             raise ValueError("graph: task_retries must not be negative and start_tries at least 1")
 
@@ -64,6 +68,9 @@ class _TellGate:
 
     def started(self, line: FlowRow, stage: str) -> None:
         ray.get(self.gate.started.remote(line.shard_id, line.item.video_id, line.item.version, stage))
+
+    def beat(self, stage: str) -> None:
+        self.gate.beat.remote(stage, ray.get_runtime_context().get_actor_id())
 
     def cannot_start(self, stage: str, reason: str) -> None:
         ray.get(self.gate.cannot_start.remote(stage, reason))
@@ -83,7 +90,7 @@ class Graph:
     config: GraphConfig
     store: StoreConfig
 
-    def build(self, tasks: Sequence[ShardTask], *, one_by_one: bool = False) -> Dataset:
+    def build(self, tasks: Tasks, *, one_by_one: bool = False) -> Dataset:
         """The graph over the given shards.
 
         Args:
@@ -91,19 +98,18 @@ class Graph:
             one_by_one: Blocks of one row, one call at a time in each worker and no retries: what kills a worker now is
                 the row that it was running.
         """
-        media = [task for task in tasks if any(self.specs[stage].is_media for stage in task.targets)]
-        texts = [task for task in tasks if not any(self.specs[stage].is_media for stage in task.targets)]
+        media, texts = tasks.split([name for name, spec in self.specs.items() if spec.is_media])
         branches: list[Dataset] = []
-        if media:
+        if len(media):
             dataset = self._read(media, 1 if one_by_one else self.config.block_rows)
             for spec in self.media_stages(media):
                 dataset = self._stage(dataset, spec, media, one_by_one)
             branches.append(dataset)
-        if texts:
+        if len(texts):
             branches.append(self._read(texts, 1 if one_by_one else self.config.text_block_rows))
         dataset = branches[0].union(*branches[1:]) if len(branches) > 1 else branches[0]
         for spec in self._text_stages(tasks):
-            if media and not one_by_one:
+            if len(media) and not one_by_one:
                 dataset = dataset.repartition(target_num_rows_per_block=self.config.text_block_rows)
             dataset = self._stage(dataset, spec, tasks, one_by_one)
         return dataset
@@ -118,18 +124,20 @@ class Graph:
             store=self.store,
         )
 
-    def media_stages(self, tasks: Iterable[ShardTask]) -> list[StageSpec]:
+    def media_stages(self, tasks: Tasks) -> list[StageSpec]:
         """The stages that work on frames or sound, `decode` first, wherever one of them is pending."""
-        pending = {stage for task in tasks for stage in task.targets if self.specs[stage].is_media}
+        pending = {stage for stage in tasks.stages() if self.specs[stage].is_media}
         return [self.specs[stage] for stage in in_order(pending | ({"decode"} if pending else set()))]
 
-    def _text_stages(self, tasks: Iterable[ShardTask]) -> list[StageSpec]:
-        pending = {stage for task in tasks for stage in task.targets}
+    def _text_stages(self, tasks: Tasks) -> list[StageSpec]:
+        pending = tasks.stages()
         return [spec for name, spec in self.specs.items() if name in pending and not spec.is_media]
 
-    def _read(self, tasks: Sequence[ShardTask], block_rows: int) -> Dataset:
+    def _read(self, tasks: Tasks, block_rows: int) -> Dataset:
         reader = self.reader()
-        shards = ray.data.from_items([{"task": pickle.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
+        size = -(-len(tasks) // self.config.max_reads)
+        groups = [{"tasks": pickle.dumps(group)} for group in _grouped(iter(tasks), size)]
+        shards = ray.data.from_items(groups, override_num_blocks=len(groups))
         lines = shards.map_batches(
             lambda batch: reader(batch),
             batch_size=None,
@@ -139,7 +147,7 @@ class Graph:
         )
         return lines.repartition(target_num_rows_per_block=block_rows)
 
-    def _stage(self, dataset: Dataset, spec: StageSpec, tasks: Sequence[ShardTask], one_by_one: bool) -> Dataset:
+    def _stage(self, dataset: Dataset, spec: StageSpec, tasks: Tasks, one_by_one: bool) -> Dataset:
         worker: type[StageWorker] | type[DecodeWorker]
         arguments: dict[str, Any]
         if spec.name == "decode":
@@ -167,7 +175,7 @@ class Graph:
             max_task_retries=0 if one_by_one else self.config.task_retries,
         )
 
-    def _drops(self, spec: StageSpec, tasks: Sequence[ShardTask]) -> dict[str, Any]:
+    def _drops(self, spec: StageSpec, tasks: Tasks) -> dict[str, Any]:
         """A stage drops the stream it takes when no later stage of the graph takes it too."""
         if not spec.is_media:
             return {}
@@ -177,6 +185,11 @@ class Graph:
             "drop_frames": all(stage.modality != "video" for stage in later),
             "drop_audio": all(stage.modality != "audio" for stage in later),
         }
+
+
+def _grouped(tasks: Iterator[ShardTask], size: int) -> Iterator[list[ShardTask]]:
+    while group := list(itertools.islice(tasks, size)):
+        yield group
 
 
 def configure_ray_data(config: GraphConfig) -> None:

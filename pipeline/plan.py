@@ -5,7 +5,8 @@ Time and memory are O(shards): one integer a stage and shard.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -24,8 +25,8 @@ NONE = -1
 class FileLists(Protocol):
     """What planning asks of storage: which generation of each file is there."""
 
-    def generations(self, stage: str, fingerprint: str) -> Iterable[tuple[str, int]]:
-        """(shard_id, highest generation) of a stage's files."""
+    def all_files(self, stage: str, fingerprint: str) -> Iterable[tuple[int, int]]:
+        """(shard number, generation) of every file of a stage, in any order. Called from several threads."""
         ...
 
     def fingerprints(self, stage: str) -> Iterable[str]:
@@ -72,6 +73,18 @@ class Plan:
         """Shards with work."""
         return len(self.order)
 
+    def ordered(self, priority: npt.NDArray[np.float64]) -> "Plan":
+        """The same plan with the shards of high priority first; equal ones stay in the catalog's order, NaN goes last.
+
+        Args:
+            priority: (S,) one number a shard of the catalog.
+        """
+        return replace(self, order=self.order[np.argsort(-priority[self.order], kind="stable")])
+
+    def first(self, shards: int) -> "Plan":
+        """The same plan cut after so many of its pending shards."""
+        return replace(self, order=self.order[:shards])
+
     def pending_of(self, stage: str) -> int:
         """Shards in which this stage is pending."""
         return int(np.count_nonzero(self.targets[stage][self.order] != NONE))
@@ -92,23 +105,33 @@ class Plan:
         )
 
 
-def as_array(generations: Iterable[tuple[str, int]], shards: int) -> Generations:
-    """A listing as one integer a shard; files of shards that the catalog does not have are left out."""
-    array = np.full(shards, NONE, dtype=np.int32)
-    for shard_id, generation in generations:
-        index = int(shard_id)
-        if index < shards:
-            array[index] = max(array[index], generation)
-    return array
+def as_array(files: Iterable[tuple[int, int]], shards: int) -> Generations:
+    """A listing as one integer a shard, the highest; files of shards that the catalog does not have are left out."""
+    highest = [NONE] * shards
+    for index, generation in files:
+        if index < shards and generation > highest[index]:
+            highest[index] = generation
+    return np.asarray(highest, dtype=np.int32)
+
+
+def list_stages(tables: FileLists, wanted: Mapping[str, str], shards: int) -> dict[str, Generations]:
+    """Stage to the highest generation of each shard, for stages and their fingerprints; listed side by side."""
+    with ThreadPoolExecutor(max(len(wanted), 1), thread_name_prefix="list") as pool:
+        found = {
+            stage: pool.submit(lambda *of: as_array(tables.all_files(*of), shards), stage, fingerprint)
+            for stage, fingerprint in wanted.items()
+        }
+        return {stage: listed.result() for stage, listed in found.items()}
 
 
 def make_plan(
     *,
     shard_ids: Sequence[str],
     tables: FileLists,
-    metadata: Iterable[tuple[str, int]],
+    metadata: Generations,
     specs: Specs,
     selected: Iterable[str],
+    returned: Generations | None = None,
     retry: Mapping[str, Mapping[int, frozenset[str]]] | None = None,
     shard_range: range | None = None,
 ) -> Plan:
@@ -117,18 +140,19 @@ def make_plan(
     Args:
         shard_ids: Every shard of the catalog; a shard's index is its number.
         tables: Where the stage files are listed.
-        metadata: (shard_id, generation) of the metadata tables.
+        metadata: (S,) generation of each shard's metadata table.
         specs: The whole graph.
         selected: Stages that this run may work on.
+        returned: (S,) generation that every file of a shard must reach since deleted items of it came back.
         retry: Stage to shard index to kinds of failure that are to run again.
         shard_range: Indices of the shards this run may touch; None for all.
     """
     shards = len(shard_ids)
-    existing = {name: as_array(tables.generations(name, spec.fingerprint), shards) for name, spec in specs.items()}
-    meta = as_array(metadata, shards)
-    targets, blocked = _targets(specs, set(selected), existing, meta)
+    existing = list_stages(tables, {name: spec.fingerprint for name, spec in specs.items()}, shards)
+    floor = np.zeros(shards, dtype=np.int32) if returned is None else np.maximum(returned, 0)
+    targets, blocked = _targets(specs, set(selected), existing, metadata, floor)
     if retry:
-        _add_retries(specs, set(selected), targets, existing, retry, _highest(tables, meta))
+        _add_retries(specs, set(selected), targets, existing, retry, _highest(tables, np.maximum(metadata, floor)))
     allowed = np.zeros(shards, dtype=bool)
     allowed[slice(None) if shard_range is None else slice(shard_range.start, shard_range.stop)] = True
     pending = np.zeros(shards, dtype=bool)
@@ -139,7 +163,7 @@ def make_plan(
         shard_ids=shard_ids,
         existing=existing,
         targets=targets,
-        metadata=meta,
+        metadata=metadata,
         blocked=blocked,
         retry=dict(retry or {}),
         order=np.flatnonzero(pending),
@@ -147,7 +171,7 @@ def make_plan(
 
 
 def _targets(
-    specs: Specs, selected: set[str], existing: Mapping[str, Generations], meta: Generations
+    specs: Specs, selected: set[str], existing: Mapping[str, Generations], meta: Generations, floor: Generations
 ) -> tuple[dict[str, Generations], dict[str, int]]:
     """Which file each stage must write next, and where it cannot because an input is missing."""
     after: dict[str, Generations] = {}
@@ -155,7 +179,7 @@ def _targets(
     blocked: dict[str, int] = {}
     for name, spec in specs.items():
         have = existing[name]
-        needed = np.maximum(meta, 0) if spec.reads_metadata else np.zeros_like(have)
+        needed = np.maximum(meta, floor) if spec.reads_metadata else floor
         ready = np.ones(len(have), dtype=bool)
         for upstream in spec.reads:
             needed = np.maximum(needed, after[upstream])
@@ -175,7 +199,7 @@ def _highest(tables: FileLists, meta: Generations) -> Generations:
     highest = meta.copy()
     for stage in STAGES:
         for fingerprint in tables.fingerprints(stage):
-            highest = np.maximum(highest, as_array(tables.generations(stage, fingerprint), len(meta)))
+            highest = np.maximum(highest, as_array(tables.all_files(stage, fingerprint), len(meta)))
     return highest
 
 
@@ -199,7 +223,20 @@ def _add_retries(
             targets[name][again[name]] = highest[again[name]] + 1
 
 
-def next_generation(tables: FileLists, metadata: Iterable[tuple[str, int]], shards: int) -> Callable[[str], int]:
-    """A function from shard id to the generation that makes every stage file of that shard look old."""
-    highest = _highest(tables, as_array(metadata, shards))
-    return lambda shard_id: int(highest[int(shard_id)]) + 1 if int(shard_id) < shards else 0
+def next_generation(tables: FileLists, generations: Generations) -> Callable[[str], int]:
+    """A function from shard id to the generation that makes every stage file of that shard look old.
+
+    The files are listed when it is called first: a listing that changes nothing known never asks.
+
+    Args:
+        tables: The stage files.
+        generations: (S,) highest generation that the catalog itself has given each shard.
+    """
+    listed: list[Generations] = []
+
+    def above(shard_id: str) -> int:
+        if not listed:
+            listed.append(_highest(tables, generations))
+        return int(listed[0][int(shard_id)]) + 1 if int(shard_id) < len(generations) else 0
+
+    return above

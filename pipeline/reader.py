@@ -1,6 +1,7 @@
-"""The task that turns a shard's id into the lines that enter the graph."""
+"""The task that turns shards into the lines that enter the graph."""
 
 import functools
+import logging
 import pickle
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,12 +13,15 @@ from pipeline.gate import GateHandle
 from pipeline.plan import NONE, ShardTask
 from pipeline.select import select_rows
 from pipeline.spec import Specs
+from pipeline.worker import one_line
 from records.flow import FlowRow, flow_table, header
 from records.items import CatalogItem
 from records.schemas import StageRow
 from storage.catalog import Catalog
 from storage.stage_tables import StageTables
 from storage.stores import Store, StoreConfig
+
+logger = logging.getLogger(__name__)
 
 
 def live_items(catalog: Catalog, shard_id: str) -> list[CatalogItem]:
@@ -48,13 +52,22 @@ class ShardReader:
     store: StoreConfig
 
     def __call__(self, batch: dict[str, Any]) -> pa.Table:
-        """The lines of the one shard that the batch names: none once the run is to stop."""
-        (pickled,) = batch["task"]
-        task: ShardTask = pickle.loads(pickled)
-        lines = self.lines(task)
-        if not ray.get(self.gate.admit.remote(task.shard_id, len(lines))):
+        """The lines of the shards that the batch names: none once the run is to stop."""
+        (pickled,) = batch["tasks"]
+        tasks: list[ShardTask] = pickle.loads(pickled)
+        read = {task.shard_id: lines for task in tasks if (lines := self._lines_or_none(task)) is not None}
+        if not read or not ray.get(self.gate.admit.remote({shard_id: len(lines) for shard_id, lines in read.items()})):
             return flow_table([])
-        return flow_table([header(task.shard_id, len(lines)), *lines])
+        return flow_table([line for shard_id, lines in read.items() for line in (header(shard_id, len(lines)), *lines)])
+
+    def _lines_or_none(self, task: ShardTask) -> list[FlowRow] | None:
+        """The lines, or None where the shard could not be read: the driver hears why and has it read once more."""
+        try:
+            return self.lines(task)
+        except Exception as error:
+            logger.exception("shard_id=%s cannot be read", task.shard_id)
+            ray.get(self.gate.cannot_read.remote(task.shard_id, one_line(error)))
+            return None
 
     def lines(self, task: ShardTask) -> list[FlowRow]:
         """The items of the shard that have work, with what their stages read."""

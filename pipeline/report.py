@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pipeline.progress import clock
+from pipeline.remaining import StageRemaining
 from pipeline.stats import StageStats
 
 LIBRARIES = (
@@ -59,6 +60,12 @@ class RunReport:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     stopped: str | None = None
     """Why the run ended early, or None."""
+    planned_stop: bool = False
+    """Whether it ended early as it was told to: at its deadline, or with its GPU-hours."""
+    remaining: Mapping[str, StageRemaining] = field(default_factory=dict)
+    """Stage to what it has left, for those that have something; what a limit leaves out counts, other ranges do not."""
+    gpu_hours_held: float = 0.0
+    """GPUs that workers held, busy or not, times hours."""
     tripped: str | None = None
     """The kind of failure that tripped the circuit breaker, or None."""
     versions: Mapping[str, str] = field(default_factory=library_versions)
@@ -92,10 +99,23 @@ class RunReport:
         ]
         if len(self.phases) > 1:
             lines.append(f"- phases: {' → '.join('+'.join(phase) for phase in self.phases)}")
+        if any(self.gpus.values()):
+            lines.append(f"- GPU-hours held, busy or not: {self.gpu_hours_held:.2f}")
+        if self.remaining:
+            lines.append(f"- left for the next run: {self.remaining_text()}")
         lines += ["", *self._stage_table(), "", "## Fingerprints", ""]
         lines += [f"- {stage}: `{fingerprint}`" for stage, fingerprint in self.fingerprints.items()]
         lines += ["", "## Versions", "", ", ".join(f"{name} {number}" for name, number in self.versions.items()), ""]
         return "\n".join(lines)
+
+    def remaining_text(self) -> str:
+        """What is left, stage by stage, and how long that takes at this run's pace."""
+        stages = ", ".join(
+            f"{stage} {left.shards} shards (~{left.rows} rows)" for stage, left in self.remaining.items()
+        )
+        rows = max(left.rows for left in self.remaining.values())
+        pace = self.items_run / self.seconds if self.seconds else 0.0
+        return stages + (f"; about {clock(rows / pace)} at this run's pace" if pace else "")
 
     def _stage_table(self) -> list[str]:
         lines = [

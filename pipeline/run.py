@@ -4,31 +4,38 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import numpy as np
 from rich.console import Console
 
+from pipeline.adopt import PendingShards, adopt_journals
 from pipeline.breaker import Breaker
 from pipeline.committer import Committer
 from pipeline.config import RunConfig
 from pipeline.execute import Phase
 from pipeline.gate import GateHandle, open_gate
 from pipeline.graph import Graph
+from pipeline.limits import Limits
+from pipeline.order import shard_priority
 from pipeline.phases import make_phases
-from pipeline.plan import Plan, ShardTask, make_plan
+from pipeline.plan import Plan, make_plan
 from pipeline.progress import Progress, Snapshot
 from pipeline.ray_session import cluster_capacity, ray_session
-from pipeline.reader import live_items
+from pipeline.remaining import Remaining
 from pipeline.report import RunReport, library_versions
 from pipeline.retry import failed_shards
 from pipeline.spec import Specs, select_specs
 from pipeline.stats import RunStats
 from pipeline.stop import StopFlag, watch_signals
+from pipeline.tasks import Tasks
+from records.errors import UserError
+from records.items import CatalogItem
 from storage.catalog import Catalog
 from storage.faults import redact
-from storage.journals import Journal, delete_run_journals, read_run_journal
+from storage.journals import Journal, delete_run_journals
 from storage.leases import Lease
 from storage.stage_tables import StageTables
 from storage.stores import Store
@@ -47,10 +54,12 @@ class RunRequest:
     """Stages to run; None for all of the graph."""
     retry_kinds: frozenset[str] | None = None
     """Kinds of failure to run again; empty for every kind; None for none."""
-    shard_range: range | None = None
-    """Indices of the shards that this run may touch."""
+    shards: tuple[int, int | None] | None = None
+    """First shard that this run may touch and the one behind the last (None: to the end); None for all."""
     limit: int | None = None
     """Whole shards are run until so many items are reached; None for no limit."""
+    order: str = "oldest"
+    """Which shards go first, as `pipeline.order` reads it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,8 +74,11 @@ class Run:
     run_id: str
     console: Console
     flag: StopFlag = field(default_factory=StopFlag)
+    limits: Limits = field(default_factory=Limits)
     _adopted: int = 0
+    _removed: int = 0
     _report: RunReport = field(init=False)
+    _remaining: Remaining = field(init=False)
 
     def execute(self) -> RunReport:
         """Plans, runs what is missing in one or more phases, and writes the report.
@@ -81,16 +93,20 @@ class Run:
         selected = select_specs(self.specs, self.request.stages)
         plan = self._plan(catalog, list(selected))
         self._report = self._new_report(catalog, plan)
+        self._remaining = Remaining(plan, catalog.live_counts())
         stats = RunStats(selected)
         if plan.pending_shards:
             self._run_phases(catalog, plan, list(selected), stats)
-        elif self.request.stages is None and self.request.shard_range is None:
+        elif self.request.stages is None and self.request.shards is None:
             for run_id in self.store.folders("runs/"):  # one that was killed after its last commit left its journal
                 delete_run_journals(self.store, run_id)
         self._report.seconds = time.monotonic() - started
         self._report.stages = stats.stages
         self._report.stopped = self.flag.reason
+        self._report.planned_stop = self.flag.planned
         self._report.items_from_journal = self._adopted
+        self._report.gpu_hours_held = self.limits.gpu_hours_held
+        self._report.remaining = self._remaining.of_stages()
         self._write_report()
         return self._report
 
@@ -120,15 +136,22 @@ class Run:
         tables = StageTables(self.store)
         kinds = self.request.retry_kinds
         again = [stage for stage in stages if stage not in retried]
-        return make_plan(
+        plan = make_plan(
             shard_ids=catalog.shard_ids(),
             tables=tables,
-            metadata=catalog.metadata_generations(),
+            metadata=catalog.files.metadata.astype(np.int32),
+            returned=catalog.files.returned.astype(np.int32),
             specs=self.specs,
             selected=stages,
             retry=failed_shards(tables, self.specs, again, kinds) if kinds is not None else None,
-            shard_range=self.request.shard_range,
+            shard_range=_range_of(self.request.shards, catalog),
         )
+        if self.request.order != "oldest":
+            plan = plan.ordered(shard_priority(catalog, self.request.order))
+        if self.request.limit is None:
+            return plan
+        items = np.cumsum(catalog.live_counts()[plan.order])
+        return plan.first(int(np.searchsorted(items, self.request.limit)) + 1)
 
     def _graph(self, catalog: Catalog, selected: Sequence[str], gate: GateHandle) -> Graph:
         return Graph(
@@ -146,10 +169,11 @@ class Run:
     ) -> None:
         breaker = Breaker(self.config.breaker, enabled=self.request.retry_kinds is None)
         committer = self._committer(catalog, plan, breaker, stats)
-        tasks = list(self._limited(plan, catalog))
-        self._report.items_removed = sum(len(catalog.removed(task.shard_id)) for task in tasks)
-        self._adopt_journals(committer, {task.shard_id for task in tasks})
-        tasks = [replace(task, skip=committer.arrived_keys(task.shard_id)) for task in tasks]
+        self._removed = 0
+        self._adopted += adopt_journals(
+            self.store, committer, self.run_id, wanted=PendingShards(plan), whole=self._does_all_of
+        )
+        tasks = Tasks(plan=plan, indices=plan.order, arrived=committer.arrived_keys)
         workers = {stage: self.specs[stage].pool.max_actors for stage in stages}
         with Progress(stats, workers, self.console) as progress:
             phase = Phase(
@@ -158,6 +182,7 @@ class Run:
                 stats=stats,
                 flag=self.flag,
                 config=self.config.loop,
+                limits=self.limits,
                 tripped=lambda: breaker.tripped,
                 still_ours=self._still_ours,
                 on_tick=lambda: progress.draw(self._snapshot(title, committer, tasks, catalog)),
@@ -167,15 +192,24 @@ class Run:
         self._report.shards_committed += committer.committed_shards
         self._report.items_run = max(self._report.items_run, committer.rows)
         self._report.items_with_errors = max(self._report.items_with_errors, committer.failed_rows)
+        self._report.items_removed = max(self._report.items_removed, self._removed)
         self._report.tripped = breaker.tripped
+        self._remaining.take(stages, committer.committed)
         if not self.flag.is_set and not committer.incomplete():
             delete_run_journals(self.store, self.run_id)
+
+    def _does_all_of(self, first: str, last: str) -> bool:
+        """Whether this run does everything that is pending in these shards, in one phase."""
+        request = self.request
+        start, stop = request.shards or (0, None)
+        inside = start <= int(first) and (stop is None or int(last) < stop)
+        return inside and request.stages is None and request.limit is None and len(self._report.phases) == 1
 
     def _committer(self, catalog: Catalog, plan: Plan, breaker: Breaker, stats: RunStats) -> Committer:
         return Committer(
             specs=self.specs,
             task_of=lambda shard_id: plan.task(int(shard_id)),
-            items_of=lambda shard_id: live_items(catalog, shard_id),
+            items_of=lambda shard_id: self._items(catalog, shard_id),
             tables=StageTables(self.store, self.config.embed.dtype),
             journal=Journal(self.store, self.run_id),
             breaker=breaker,
@@ -183,46 +217,16 @@ class Run:
             on_row=stats.add_row,
         )
 
-    def _adopt_journals(self, committer: Committer, shard_ids: Collection[str]) -> None:
-        """Takes over what earlier runs journalled and this one would make, into a journal of its own.
-
-        An old journal then goes; but a run of some stages or shards leaves one with rows that it did not take over,
-        since a run of the others may.
-        """
-        request = self.request
-        whole = request.stages is None and request.shard_range is None and request.limit is None
-        whole = whole and len(self._report.phases) == 1
-        done: list[str] = []
-        for run_id in self.store.folders("runs/"):
-            if run_id == self.run_id:
-                continue
-            rows = left = 0
-            for row in read_run_journal(self.store, run_id):
-                taken = row.shard_id in shard_ids and committer.adopt(row)
-                rows, left = rows + taken, left + (not taken)
-            self._adopted += rows
-            if whole or not left:
-                done.append(run_id)
-        if self._adopted:
-            logger.info("took over %d items from the journal of a stopped run", self._adopted)
-        committer.flush_journal()
-        for run_id in done:
-            delete_run_journals(self.store, run_id)
-
-    def _limited(self, plan: Plan, catalog: Catalog) -> Iterator[ShardTask]:
-        """The tasks, whole shards until the limit is reached."""
-        items = 0
-        for task in plan.tasks():
-            if self.request.limit is not None and items >= self.request.limit:
-                return
-            if self.request.limit is not None:
-                items += len(live_items(catalog, task.shard_id))
-            yield task
+    def _items(self, catalog: Catalog, shard_id: str) -> list[CatalogItem]:
+        """A shard's live items; counts those that are not."""
+        removed = catalog.removed(shard_id)
+        self._removed += len(removed)
+        return [item for item in catalog.read_shard(shard_id) if item.key not in removed]
 
     def _still_ours(self) -> str | None:
         return "another run may hold the lease of this output" if self.lease.lost.is_set() else None
 
-    def _snapshot(self, title: str, committer: Committer, tasks: Sequence[ShardTask], catalog: Catalog) -> Snapshot:
+    def _snapshot(self, title: str, committer: Committer, tasks: Tasks, catalog: Catalog) -> Snapshot:
         mean = catalog.item_count / max(catalog.shard_count, 1)
         return Snapshot(
             title=title,
@@ -252,6 +256,15 @@ class Run:
     def _write_report(self) -> None:
         self.store.create(f"runs/{self.run_id}/report.json", self._report.as_json().encode())
         self.store.create(f"runs/{self.run_id}/report.md", self._report.as_markdown().encode())
+
+
+def _range_of(shards: tuple[int, int | None] | None, catalog: Catalog) -> range | None:
+    if shards is None:
+        return None
+    start, stop = shards
+    if start >= catalog.shard_count:
+        raise UserError(f"--shard-range: there is no shard {start}, the catalog has {catalog.shard_count}")
+    return range(start, catalog.shard_count if stop is None else min(stop, catalog.shard_count))
 
 
 def new_run_id() -> str:

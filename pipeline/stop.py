@@ -31,14 +31,23 @@ class StopFlag:
         self.reason: str | None = None
         self.signal_number: int | None = None
         self.error: BaseException | None = None
+        self.planned = False
+        """Whether the run stops as it was told to from the start: at a deadline, or with its GPU-hours."""
         self._drain_over = False
 
-    def set(self, reason: str, *, signal_number: int | None = None, error: BaseException | None = None) -> bool:
+    def set(
+        self,
+        reason: str,
+        *,
+        signal_number: int | None = None,
+        error: BaseException | None = None,
+        planned: bool = False,
+    ) -> bool:
         """Asks the run to stop; says whether nobody had before."""
         with self._lock:
             if self.reason is not None:
                 return False
-            self.reason, self.signal_number, self.error = reason, signal_number, error
+            self.reason, self.signal_number, self.error, self.planned = reason, signal_number, error, planned
             return True
 
     @property

@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
+BEAT_SECONDS = 5.0
+"""How often a worker that holds a GPU says that it lives."""
+
 DEAD_ENGINE_EXIT = 70
 """Exit code of a worker whose engine died twice running: Ray starts another worker."""
 
@@ -35,16 +38,22 @@ class Teller(Protocol):
         """The stage could not be built."""
         ...
 
+    def beat(self, stage: str) -> None:
+        """This worker lives and holds its GPUs; does not wait."""
+        ...
+
 
 class StageHolder:
     """A stage that is rebuilt when its engine dies: first here, then with the worker."""
 
-    def __init__(self, build: Callable[[], Any], name: str, teller: Teller | None) -> None:
-        self._build = build
-        self._name = name
+    def __init__(self, spec: StageSpec, teller: Teller | None) -> None:
+        self._build = spec.build
+        self._name = name = spec.name
         self._lock = threading.Lock()
+        if teller is not None and spec.pool.num_gpus:
+            threading.Thread(target=_beat, args=(teller, name), name="heartbeat", daemon=True).start()
         try:
-            self._stage = build()
+            self._stage = self._build()
         except Exception as error:
             if teller is not None:
                 teller.cannot_start(name, one_line(error))
@@ -72,6 +81,14 @@ class StageHolder:
                 self._stage.close()
                 self._stage = self._build()
                 self._builds += 1
+
+
+def _beat(teller: Teller, stage: str) -> None:
+    """Tells for as long as the process lives, loading of the model included: the GPU is held from the start."""
+    pause = threading.Event()
+    while True:
+        teller.beat(stage)
+        pause.wait(BEAT_SECONDS)
 
 
 class BusyClock:
@@ -128,7 +145,7 @@ class StageWorker:
         self._drop_audio = drop_audio
         self._started = teller.started if teller is not None and one_by_one else None
         self._clock = BusyClock()
-        self._holder = StageHolder(spec.build, spec.name, teller)
+        self._holder = StageHolder(spec, teller)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The block with this stage's outcomes added."""

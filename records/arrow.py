@@ -7,7 +7,7 @@ structs, arrays of floats a list of `vector_type`.
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
@@ -25,13 +25,20 @@ _PLAIN: dict[object, pa.DataType] = {
 }
 
 
+def field_types(record: type) -> dict[str, Any]:
+    """Field to annotation, resolved, of a dataclass."""
+    return _field_types(record)
+
+
 @cache
-def _field_types(record: type) -> dict[str, Any]:
+def _field_types(record: Hashable) -> dict[str, Any]:
     hints = typing.get_type_hints(record)
-    return {field.name: hints[field.name] for field in dataclasses.fields(record)}
+    return {field.name: hints[field.name] for field in dataclasses.fields(typing.cast(type, record))}
 
 
-def _without_none(hint: Any) -> Any:  # noqa: ANN401 - a type annotation is any object
+@cache
+def without_none(hint: Any) -> Any:  # noqa: ANN401 - a type annotation is any object
+    """The annotation `X` of `X | None`; others as they are."""
     if typing.get_origin(hint) not in (typing.Union, types.UnionType):
         return hint
     members = [member for member in typing.get_args(hint) if member is not type(None)]
@@ -44,7 +51,7 @@ def arrow_type(hint: Any, vector_type: pa.DataType) -> pa.DataType:  # noqa: ANN
     Raises:
         TypeError: The annotation has no mapping.
     """
-    hint = _without_none(hint)
+    hint = without_none(hint)
     if hint in _PLAIN:
         return _PLAIN[hint]
     origin = typing.get_origin(hint)
@@ -63,7 +70,7 @@ def arrow_type(hint: Any, vector_type: pa.DataType) -> pa.DataType:  # noqa: ANN
 
 def struct_fields(record: type, vector_type: pa.DataType) -> "list[pa.Field[Any]]":
     """One Arrow field for each field of a dataclass, in its order."""
-    return [pa.field(name, arrow_type(hint, vector_type)) for name, hint in _field_types(record).items()]
+    return [pa.field(name, arrow_type(hint, vector_type)) for name, hint in field_types(record).items()]
 
 
 def to_dict(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass instance
@@ -80,29 +87,4 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - a field's value
         return [_plain(element) for element in value]
     if isinstance(value, Mapping):
         return list(value.items())
-    return value
-
-
-def from_dict(record: type[T], values: Mapping[str, Any]) -> T:
-    """The record that `to_dict` wrote, from what Arrow gave back; arrays as float32. Unknown keys are ignored."""
-    hints = _field_types(typing.cast(type, record))
-    return record(**{name: _typed(hint, values[name]) for name, hint in hints.items() if name in values})
-
-
-def _typed(hint: Any, value: Any) -> Any:  # noqa: ANN401 - a field's annotation and value
-    if value is None:
-        return None
-    hint = _without_none(hint)
-    origin = typing.get_origin(hint)
-    if origin is np.ndarray:
-        return np.asarray(value, dtype=np.float32)
-    if origin is tuple:
-        element = typing.get_args(hint)[0]
-        return tuple(_typed(element, member) for member in value)
-    if origin is Mapping:
-        return dict(value)
-    if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return hint(value)
-    if dataclasses.is_dataclass(hint):
-        return from_dict(typing.cast(type, hint), value)
     return value

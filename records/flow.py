@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from records.arrow import to_dict
 from records.errors import Failure
 from records.items import CatalogItem, Metadata
 from records.media import Audio, Frames
 from records.outcomes import STAGES, Outcome
-from records.schemas import outcome_from_dict, outcome_to_dict, outcome_type
+from records.schemas import decode_outcomes, encode_outcomes, outcome_type
 
 _FRAMES = pa.struct(
     [
@@ -56,6 +55,9 @@ _FIELDS: "list[pa.Field[Any]]" = [
 FLOW_SCHEMA = pa.schema(_FIELDS)
 """`spent`: seconds that a stage's worker was busy with the call this line came first in."""
 
+_ITEM = ("video_id", "version", "uri", "size_bytes", "etag", "byte_offset", "row_index", "column")
+_OWN = ("shard_id", "position", "issued_rows", "pending")
+
 HEADER_POSITION = -1
 
 
@@ -88,46 +90,45 @@ def header(shard_id: str, issued_rows: int) -> FlowRow:
 
 def flow_table(rows: Sequence[FlowRow]) -> pa.Table:
     """The lines as a table of `FLOW_SCHEMA`, without media."""
-    lines = [
-        {
-            "shard_id": row.shard_id,
-            "position": row.position,
-            "issued_rows": row.issued_rows,
-            **to_dict(row.item),
-            "title": row.metadata.title,
-            "extra": list(row.metadata.extra.items()),
-            "pending": list(row.pending),
-            **{stage: outcome_to_dict(outcome) for stage, outcome in row.outcomes.items()},
-        }
-        for row in rows
-    ]
-    return pa.Table.from_pylist(lines, schema=FLOW_SCHEMA)
+    values: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in _OWN}
+    values |= {name: [getattr(row.item, name) for row in rows] for name in _ITEM}
+    values["title"] = [row.metadata.title for row in rows]
+    values["extra"] = [list(row.metadata.extra.items()) for row in rows]
+    columns: list[pa.Array[Any]] = []
+    for column in FLOW_SCHEMA:
+        if column.name in STAGES:
+            columns.append(encode_outcomes(column.name, [row.outcomes.get(column.name) for row in rows]))
+        elif column.name in values:
+            columns.append(pa.array(values[column.name], type=column.type))
+        else:
+            columns.append(pa.nulls(len(rows), column.type))
+    return pa.Table.from_arrays(columns, schema=FLOW_SCHEMA)
 
 
 def flow_rows(table: pa.Table, stages: Sequence[str] = STAGES) -> list[FlowRow]:
     """The lines of a table, each with the outcomes of `stages` that it has; media are left where they are."""
-    heavy = {"frames", "audio", "spent", *STAGES} - set(stages)
-    lines = table.drop_columns([name for name in table.column_names if name in heavy]).to_pylist()
-    return [_flow_row(line, stages) for line in lines]
-
-
-def _flow_row(line: Mapping[str, Any], stages: Sequence[str]) -> FlowRow:
-    names = ("video_id", "version", "uri", "size_bytes", "etag", "byte_offset", "row_index", "column")
-    return FlowRow(
-        shard_id=line["shard_id"],
-        position=line["position"],
-        issued_rows=line["issued_rows"],
-        item=CatalogItem(**{name: line[name] for name in names}),
-        metadata=Metadata(title=line["title"], extra=dict(line["extra"])),
-        pending=tuple(line["pending"]),
-        outcomes={stage: outcome_from_dict(stage, line[stage]) for stage in stages if line.get(stage) is not None},
-    )
+    outcomes = {stage: decode_outcomes(stage, table[stage]) for stage in stages if stage in table.column_names}
+    items = zip(*(table[name].to_pylist() for name in _ITEM), strict=True)
+    own = zip(*(table[name].to_pylist() for name in (*_OWN, "title", "extra")), strict=True)
+    return [
+        FlowRow(
+            shard_id=shard_id,
+            position=position,
+            issued_rows=issued_rows,
+            item=CatalogItem(**dict(zip(_ITEM, item, strict=True))),
+            metadata=Metadata(title=title, extra=dict(extra)),
+            pending=tuple(pending),
+            outcomes={stage: one for stage, of in outcomes.items() if (one := of[index]) is not None},
+        )
+        for index, (item, (shard_id, position, issued_rows, pending, title, extra)) in enumerate(
+            zip(items, own, strict=True)
+        )
+    ]
 
 
 def with_outcomes(table: pa.Table, stage: str, outcomes: Sequence[Outcome | Failure | None]) -> pa.Table:
     """The table with a stage's column replaced; None leaves a line without an outcome of that stage."""
-    values = [None if outcome is None else outcome_to_dict(outcome) for outcome in outcomes]
-    return _with_column(table, stage, pa.array(values, type=outcome_type(stage)))
+    return _with_column(table, stage, encode_outcomes(stage, outcomes))
 
 
 def with_media(table: pa.Table, frames: Sequence[Frames | None], audio: Sequence[Audio | None]) -> pa.Table:

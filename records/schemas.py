@@ -7,11 +7,12 @@ whole rows: one struct a stage, null where the row did not run that stage.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pyarrow as pa
 
-from records.arrow import arrow_type, from_dict, struct_fields, to_dict
+from records.arrow import arrow_type, field_types, struct_fields
+from records.columns import decode, encode_field, encode_records, records_of, structs
 from records.errors import Failure
 from records.outcomes import (
     STAGES,
@@ -87,28 +88,25 @@ def stage_schema(stage: str, vector_dtype: VectorDtype = "float32") -> pa.Schema
 
 def stage_table(stage: str, rows: Iterable[StageRow], vector_dtype: VectorDtype = "float32") -> pa.Table:
     """The rows as a table of `stage_schema`, in the order given."""
-    lines: list[dict[str, Any]] = []
-    for row in rows:
-        line: dict[str, Any] = {"video_id": row.video_id, "version": row.version, "generation": row.generation}
-        if isinstance(row.outcome, Failure):
-            line["error"] = to_dict(row.outcome)
-        else:
-            line |= to_dict(row.outcome)
-        lines.append(line)
-    return pa.Table.from_pylist(lines, schema=stage_schema(stage, vector_dtype))
+    rows = list(rows)
+    record, vector_type = RECORD_TYPES[stage], getattr(pa, vector_dtype)()
+    results = [None if isinstance(row.outcome, Failure) else row.outcome for row in rows]
+    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in _KEY]
+    columns += [encode_field(results, record, field.name, vector_type) for field in struct_fields(record, vector_type)]
+    columns.append(encode_records([_failure(row.outcome) for row in rows], Failure, vector_type))
+    return pa.Table.from_arrays(columns, schema=stage_schema(stage, vector_dtype))
 
 
 def stage_rows(stage: str, table: pa.Table) -> list[StageRow]:
     """The rows that `stage_table` wrote."""
     record = RECORD_TYPES[stage]
+    errors: list[Failure | None] = decode(table["error"], Failure)
+    columns = {name: table[name] for name in field_types(record) if name in table.column_names}
+    results = records_of(columns, record, [error is None for error in errors])
+    keys = zip(*(table[field.name].to_pylist() for field in _KEY), strict=True)
     return [
-        StageRow(
-            video_id=line["video_id"],
-            version=line["version"],
-            generation=line["generation"],
-            outcome=from_dict(Failure, line["error"]) if line["error"] is not None else from_dict(record, line),
-        )
-        for line in table.to_pylist()
+        StageRow(video_id=video_id, version=version, generation=generation, outcome=_either(result, error))
+        for (video_id, version, generation), result, error in zip(keys, results, errors, strict=True)
     ]
 
 
@@ -122,17 +120,38 @@ def outcome_type(stage: str) -> pa.StructType:
     return pa.struct([pa.field("result", arrow_type(RECORD_TYPES[stage], pa.float32())), pa.field("error", _FAILURE)])
 
 
-def outcome_to_dict(outcome: Outcome | Failure) -> dict[str, Any]:
-    """An outcome as a value of `outcome_type`."""
-    key = "error" if isinstance(outcome, Failure) else "result"
-    return {key: to_dict(outcome)}
+def encode_outcomes(stage: str, outcomes: Sequence[Outcome | Failure | None]) -> pa.StructArray:
+    """Outcomes of a stage, or None, as an array of `outcome_type`."""
+    results = [None if isinstance(one, Failure) else one for one in outcomes]
+    failures = [_failure(one) for one in outcomes]
+    children = [
+        encode_records(results, RECORD_TYPES[stage], pa.float32()),
+        encode_records(failures, Failure, pa.float32()),
+    ]
+    return structs(children, list(outcome_type(stage)), outcomes)
 
 
-def outcome_from_dict(stage: str, value: Mapping[str, Any]) -> Outcome | Failure:
-    """The outcome that `outcome_to_dict` wrote."""
-    if value["error"] is not None:
-        return from_dict(Failure, value["error"])
-    return from_dict(RECORD_TYPES[stage], value["result"])
+def decode_outcomes(stage: str, column: "pa.Array[Any] | pa.ChunkedArray[Any]") -> list[Outcome | Failure | None]:
+    """What `encode_outcomes` wrote."""
+    if isinstance(column, pa.ChunkedArray):
+        return [outcome for chunk in column.chunks for outcome in decode_outcomes(stage, chunk)]
+    if column.null_count == len(column):
+        return [None] * len(column)
+    results, errors = cast(pa.StructArray, column).flatten()
+    return [
+        result if error is None else error
+        for result, error in zip(decode(results, RECORD_TYPES[stage]), decode(errors, Failure), strict=True)
+    ]
+
+
+def _failure(outcome: Outcome | Failure | None) -> Failure | None:
+    return outcome if isinstance(outcome, Failure) else None
+
+
+def _either(result: Outcome | None, error: Failure | None) -> Outcome | Failure:
+    outcome = result if error is None else error
+    assert outcome is not None, "a line holds a result or an error"
+    return outcome
 
 
 JOURNAL_SCHEMA = pa.schema(
@@ -148,22 +167,21 @@ JOURNAL_SCHEMA = pa.schema(
 
 def journal_table(rows: Sequence[JournalRow]) -> pa.Table:
     """The rows as a table of `JOURNAL_SCHEMA`, in the order given."""
-    lines = [
-        {
-            "shard_id": row.shard_id,
-            "video_id": row.video_id,
-            "version": row.version,
-            "fingerprints": list(row.fingerprints.items()),
-            "generations": list(row.generations.items()),
-            **{stage: outcome_to_dict(outcome) for stage, outcome in row.outcomes.items()},
-        }
-        for row in rows
-    ]
-    return pa.Table.from_pylist(lines, schema=JOURNAL_SCHEMA)
+    columns: list[pa.Array[Any]] = []
+    for field in JOURNAL_SCHEMA:
+        if field.name in STAGES:
+            columns.append(encode_outcomes(field.name, [row.outcomes.get(field.name) for row in rows]))
+            continue
+        values = [getattr(row, field.name) for row in rows]
+        maps = field.name in ("fingerprints", "generations")
+        columns.append(pa.array([list(one.items()) for one in values] if maps else values, type=field.type))
+    return pa.Table.from_arrays(columns, schema=JOURNAL_SCHEMA)
 
 
 def journal_rows(table: pa.Table) -> list[JournalRow]:
     """The rows that `journal_table` wrote."""
+    outcomes = {stage: decode_outcomes(stage, table[stage]) for stage in STAGES if stage in table.column_names}
+    lines = table.select(["shard_id", "video_id", "version", "fingerprints", "generations"]).to_pylist()
     return [
         JournalRow(
             shard_id=line["shard_id"],
@@ -171,7 +189,7 @@ def journal_rows(table: pa.Table) -> list[JournalRow]:
             version=line["version"],
             fingerprints=dict(line["fingerprints"]),
             generations=dict(line["generations"]),
-            outcomes={stage: outcome_from_dict(stage, line[stage]) for stage in STAGES if line.get(stage) is not None},
+            outcomes={stage: one for stage, of in outcomes.items() if (one := of[index]) is not None},
         )
-        for line in table.to_pylist()
+        for index, line in enumerate(lines)
     ]

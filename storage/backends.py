@@ -66,6 +66,10 @@ class Backend(Protocol):
         """
         ...
 
+    def names(self, folder: str) -> Iterator[str] | None:
+        """Names of the objects right in a folder (its path ends in `/`), in no order; None where `page` is as quick."""
+        ...
+
     def folders(self, prefix: str, token: str) -> tuple[Sequence[str], str]:
         """Names of the folders right below `prefix` (a folder's path with `/` at its end), in order.
 

@@ -11,7 +11,6 @@
 Whatever the newest revision does not point at was left by a listing that was killed, and counts for nothing.
 """
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,17 +18,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from records.items import CatalogItem, Metadata
+from storage.shard_files import NONE, ShardFiles
 from storage.stores import Store
 from storage.tables import decode_records
-
-NONE = -1
-"""Where a shard has no file of a kind."""
-
-_SHARD_COLUMNS = ("removed", "metadata", "locations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +48,8 @@ class Revision:
     """Unchanged items whose URL was signed anew."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """What of the source became no item: reason to count."""
+    returned: int = 0
+    """Items that were deleted and are back with the same content: live again under their old version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,33 +79,6 @@ class Location:
     video_id: str
     version: int
     uri: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ShardFiles:
-    """Which files belong to each shard at one revision; position is the shard's number."""
-
-    removed: npt.NDArray[np.int64]
-    """(S,) revision of the shard's `removed` file, or NONE."""
-    metadata: npt.NDArray[np.int64]
-    """(S,) generation of the shard's `metadata` file, or NONE."""
-    locations: npt.NDArray[np.int64]
-    """(S,) revision of the shard's `locations` file, or NONE."""
-
-    def encode(self) -> bytes:
-        """As a Parquet file."""
-        sink = io.BytesIO()
-        columns = {name: getattr(self, name) for name in _SHARD_COLUMNS}
-        pq.write_table(pa.table(columns), sink, compression="zstd")
-        return sink.getvalue()
-
-    @classmethod
-    def decode(cls, data: bytes) -> "ShardFiles":
-        """What `encode` wrote."""
-        table = pq.read_table(pa.BufferReader(data))
-        none = np.full(table.num_rows, NONE, dtype=np.int64)
-        names = table.column_names
-        return cls(**{name: table[name].to_numpy() if name in names else none for name in _SHARD_COLUMNS})
 
 
 class ShardIds(Sequence[str]):
@@ -215,6 +183,15 @@ class Catalog:
         """Identity to metadata, for each item of the shard that has any, at one generation."""
         rows = decode_records(MetadataRow, self._store.read_bytes(metadata_path(int(shard_id), generation)))
         return {(row.video_id, row.version): Metadata(title=row.title, extra=row.extra) for row in rows}
+
+    def highest_generations(self) -> npt.NDArray[np.int32]:
+        """(S,) highest generation that the catalog itself has asked of each shard's files, NONE where it never did."""
+        return np.maximum(self._files.metadata, self._files.returned).astype(np.int32)
+
+    def live_counts(self) -> npt.NDArray[np.int64]:
+        """(S,) live items of each shard; the catalog's mean where an older listing did not count them."""
+        mean = -(-self.item_count // max(self.shard_count, 1))
+        return np.where(self._files.items == NONE, mean, self._files.items)
 
     def metadata_generations(self) -> Iterator[tuple[str, int]]:
         """Shard and its newest generation, in order, for each shard that has metadata."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from records.items import CatalogItem, Metadata
 from storage.catalog import Location, MetadataRow, Removed
 from storage.catalog_index import PARTITIONS, IndexRow, metadata_of, metadata_text, partition_of
+from storage.catalog_priority import priority_part
 from storage.metadata import overlaid
 from storage.signed_urls import signature_digest, unsigned
 from storage.source_items import LeftOut, LeftOutReason, Listing, SourceItem, shown
@@ -17,6 +18,9 @@ ORDINALS_A_PART = 65_536
 
 SHARDS_A_PART = 128
 """Shards whose removed and edited items are gathered in memory at a time."""
+
+RETURNED = "returned"
+"""Stands in `removed` for an item that is live again."""
 
 _NAMED = 5
 
@@ -29,6 +33,7 @@ class Counts:
     changed: int = 0
     deleted: int = 0
     unchanged: int = 0
+    returned: int = 0
     metadata_changed: int = 0
     relocated: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
@@ -61,18 +66,20 @@ class Join:
 
     Args:
         folder: Local disk for what does not fit in memory.
+        order_by: A numeric metadata column whose high values go into the first of the new shards.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, order_by: str | None = None) -> None:
         self.counts = Counts()
+        self._order_by = order_by
         self._incoming: Spill[tuple[int, SourceItem]] = Spill(folder / "incoming")
         self._titles: Spill[tuple[str, str]] = Spill(folder / "titles")
         self.index: Spill[IndexRow] = Spill(folder / "index")
         """What the next index will hold, by `partition_of`."""
         self.fresh: Spill[Fresh] = Spill(folder / "fresh")
-        """Items for new shards, by `ordinal // ORDINALS_A_PART`."""
+        """Items for new shards, by `ordinal // ORDINALS_A_PART`, or by priority."""
         self.removed: Spill[tuple[int, Removed]] = Spill(folder / "removed")
-        """Items no longer live with the number of their shard, by `shard // SHARDS_A_PART`."""
+        """Items no longer live, or `RETURNED`, with the number of their shard, by `shard // SHARDS_A_PART`."""
         self.edited: Spill[tuple[int, MetadataRow]] = Spill(folder / "edited")
         """Changed metadata of known items, likewise."""
         self.located: Spill[tuple[int, Location]] = Spill(folder / "located")
@@ -117,10 +124,14 @@ class Join:
 
     def _place(self, part: int, ordinal: int, item: SourceItem, row: IndexRow | None, given: str | None) -> None:
         text = _metadata_text(item.metadata, given, "" if row is None else row.metadata)
-        if row is not None and row.live and _same_content(item, row):
-            self.counts.unchanged += 1
+        if row is not None and _same_content(item, row):
+            if row.live:
+                self.counts.unchanged += 1
+            else:
+                self.counts.returned += 1
+                self._remove(row, RETURNED)
             if text != row.metadata:
-                self.counts.metadata_changed += 1
+                self.counts.metadata_changed += row.live
                 self.edited.add(row.shard // SHARDS_A_PART, (row.shard, metadata_row(row.video_id, row.version, text)))
             self._locate(item, row)
             self.index.add(part, _learned(item, row, text))
@@ -142,8 +153,8 @@ class Join:
             column=item.column,
         )
         location = "" if catalog_item.uri == item.uri else item.uri
-        fresh = Fresh(ordinal=ordinal, item=catalog_item, metadata=text, location=location)
-        self.fresh.add(ordinal // ORDINALS_A_PART, fresh)
+        place = ordinal // ORDINALS_A_PART if self._order_by is None else priority_part(text, self._order_by)
+        self.fresh.add(place, Fresh(ordinal=ordinal, item=catalog_item, metadata=text, location=location))
 
     def _locate(self, item: SourceItem, row: IndexRow) -> None:
         """Takes an unchanged item's URL in where it was signed anew; one that is no longer signed replaces it too."""
@@ -151,6 +162,12 @@ class Join:
             self.counts.relocated += 1
             location = Location(video_id=row.video_id, version=row.version, uri=item.uri)
             self.located.add(row.shard // SHARDS_A_PART, (row.shard, location))
+
+    def fresh_items(self) -> Iterator[Fresh]:
+        """The items for new shards: in listing order, or by falling priority, of which 6 % count as equal."""
+        for part in self.fresh.partitions():
+            rows = self.fresh.read(part)
+            yield from rows if self._order_by is not None else sorted(rows, key=lambda fresh: fresh.ordinal)
 
     def _delete(self, part: int, row: IndexRow) -> None:
         if row.live:
@@ -181,6 +198,7 @@ def _learned(item: SourceItem, row: IndexRow, metadata: str) -> IndexRow:
         size_bytes=row.size_bytes if item.size_bytes is None else item.size_bytes,
         etag=item.etag or row.etag,
         signature=signature_digest(item.uri),
+        live=True,
     )
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from storage.catalog import NONE, Catalog, Location, locations_path, shard_name
+from storage.catalog import Catalog, Location, locations_path, shard_name
 from storage.catalog_join import Fresh, Join
+from storage.shard_files import NONE
 from storage.tables import encode_records
 
 

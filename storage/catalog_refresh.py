@@ -7,8 +7,7 @@ refresh killed before that leaves files that nothing points at, and the next one
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,10 @@ import numpy.typing as npt
 from records.errors import BusyError, UserError
 from records.items import CatalogItem, Metadata
 from storage.catalog import (
-    NONE,
     Catalog,
     MetadataRow,
     Removed,
     Revision,
-    ShardFiles,
     encode_revision,
     metadata_path,
     removed_path,
@@ -31,47 +28,17 @@ from storage.catalog import (
     shard_name,
     shard_path,
 )
+from storage.catalog_change import CatalogChange
 from storage.catalog_index import IndexRow, index_files, index_folder, partition_of, read_index
-from storage.catalog_join import Fresh, Join, metadata_row
+from storage.catalog_join import RETURNED, Fresh, Join, metadata_row
 from storage.catalog_locations import LocationWriter
+from storage.catalog_priority import ShardMeans
 from storage.faults import redact
+from storage.shard_files import NONE, ShardFiles
 from storage.signed_urls import signature_digest
-from storage.source_items import LeftOutReason, Listing
+from storage.source_items import Listing
 from storage.stores import Store
 from storage.tables import encode_records
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogChange:
-    """What a listing changed."""
-
-    revision: int
-    """The revision that holds now; the old one where nothing changed."""
-    new: int
-    changed: int
-    """Same id, other content: a new version in a new shard."""
-    deleted: int
-    unchanged: int
-    metadata_changed: int
-    """Items known before whose title or further columns differ."""
-    relocated: int = 0
-    """Unchanged items whose URL was signed anew."""
-    left_out: Mapping[str, int] = field(default_factory=dict)
-    """What of the source became no item: reason to count."""
-    left_out_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Reason to the first few of them."""
-    metadata_unmatched: int = 0
-    """Lines of the metadata table without an item, or with an id seen before."""
-
-    @property
-    def duplicates(self) -> int:
-        """Items left out because an earlier one of the listing has their id."""
-        return self.left_out.get(LeftOutReason.REPEATED_ID, 0)
-
-    @property
-    def duplicate_ids(self) -> Sequence[str]:
-        """The first few of them."""
-        return self.left_out_names.get(LeftOutReason.REPEATED_ID, ())
 
 
 class _Writer:
@@ -87,8 +54,12 @@ class _Writer:
         self._removed = empty if base is None else base.files.removed.copy()
         self._metadata = empty if base is None else base.files.metadata.copy()
         self.locations = LocationWriter(base, join, self.revision)
+        self._returned = empty if base is None else base.files.returned.copy()
+        self._items = empty if base is None else base.live_counts().copy()
+        self._means = ShardMeans({} if base is None else base.files.means)
         self._new_metadata: list[int] = []
         """Generation of the metadata of each new shard."""
+        self._new_items: list[int] = []
 
     @property
     def shard_count(self) -> int:
@@ -98,11 +69,11 @@ class _Writer:
     def new_shards(self) -> Iterator[tuple[str, bytes]]:
         """Files of the new shards; their items enter the next index."""
         waiting: list[Fresh] = []
-        for part in self._join.fresh.partitions():
-            waiting.extend(sorted(self._join.fresh.read(part), key=lambda fresh: fresh.ordinal))
-            while len(waiting) >= (size := self._next_size()):
-                yield from self._shard(waiting[:size])
-                del waiting[:size]
+        for fresh in self._join.fresh_items():
+            waiting.append(fresh)
+            if len(waiting) >= self._next_size():
+                yield from self._shard(waiting)
+                waiting = []
         if waiting:
             yield from self._shard(waiting)
 
@@ -113,6 +84,8 @@ class _Writer:
         number = self.shard_count
         titled = [metadata_row(row.item.video_id, row.item.version, row.metadata) for row in rows if row.metadata]
         self._new_metadata.append(0 if titled else NONE)
+        self._new_items.append(len(rows))
+        self._means.set(number, titled)
         for row in rows:
             self._join.index.add(partition_of(row.item.video_id), _index_row(row, number))
         yield shard_path(number), encode_records(CatalogItem, [row.item for row in rows])
@@ -120,19 +93,33 @@ class _Writer:
             yield metadata_path(number, 0), encode_records(MetadataRow, titled)
         yield from self.locations.new_shard(number, rows)
 
-    def removed_files(self) -> Iterator[tuple[str, bytes]]:
-        """A whole new `removed` file for each shard that lost items."""
+    def removed_files(self, next_generation: Callable[[str], int]) -> Iterator[tuple[str, bytes]]:
+        """A whole new `removed` file for each shard that lost items or got some back."""
         for part in self._join.removed.partitions():
             by_shard: defaultdict[int, list[Removed]] = defaultdict(list)
             for number, row in self._join.removed.read(part):
                 by_shard[number].append(row)
             for number, rows in sorted(by_shard.items()):
                 assert self._base is not None, "only known items are removed"
-                before = self._base.removed(shard_name(number))
-                known = [Removed(video_id=key[0], version=key[1], reason=reason) for key, reason in before.items()]
+                shard_id = shard_name(number)
+                reasons = self._base.removed(shard_id)
+                before = len(reasons)
+                for row in rows:
+                    if row.reason != RETURNED:
+                        reasons[row.video_id, row.version] = row.reason
+                        continue
+                    del reasons[row.video_id, row.version]
+                    # What was made while the item was gone has no line of it: all files must be looked at again.
+                    self._returned[number] = self._generation(next_generation, shard_id)
+                self._items[number] += before - len(reasons)
                 self._removed[number] = self.revision
-                ordered = sorted(known + rows, key=lambda row: (row.video_id, row.version))
+                ordered = [Removed(video_id=key[0], version=key[1], reason=reasons[key]) for key in sorted(reasons)]
                 yield removed_path(number, self.revision), encode_records(Removed, ordered)
+
+    def _generation(self, next_generation: Callable[[str], int], shard_id: str) -> int:
+        """Above every file of the shard, and above what the catalog itself has asked for."""
+        number = int(shard_id)
+        return max(next_generation(shard_id), int(self._metadata[number]) + 1, int(self._returned[number]) + 1)
 
     def metadata_files(self, next_generation: Callable[[str], int]) -> Iterator[tuple[str, bytes]]:
         """A whole new metadata file for each shard where a title was edited."""
@@ -143,9 +130,10 @@ class _Writer:
             for number, edited in sorted(by_shard.items()):
                 rows = self._metadata_before(number) | edited
                 shard_id = shard_name(number)
-                generation = max(next_generation(shard_id), int(self._metadata[number]) + 1)
+                generation = self._generation(next_generation, shard_id)
                 self._metadata[number] = generation
                 ordered = [rows[key] for key in sorted(rows) if rows[key].title or rows[key].extra]
+                self._means.set(number, ordered)
                 yield metadata_path(number, generation), encode_records(MetadataRow, ordered)
 
     def _metadata_before(self, number: int) -> dict[tuple[str, int], MetadataRow]:
@@ -162,10 +150,14 @@ class _Writer:
     def shard_files(self) -> ShardFiles:
         """Which files belong to each shard now."""
         fresh = np.asarray(self._new_metadata, dtype=np.int64)
+        none = np.full(len(fresh), NONE, dtype=np.int64)
         return ShardFiles(
-            removed=np.concatenate([self._removed, np.full(len(fresh), NONE, dtype=np.int64)]),
+            removed=np.concatenate([self._removed, none]),
             metadata=np.concatenate([self._metadata, fresh]),
             locations=self.locations.revisions(),
+            returned=np.concatenate([self._returned, none]),
+            items=np.concatenate([self._items, np.asarray(self._new_items, dtype=np.int64)]),
+            means=self._means.arrays(self.shard_count),
         )
 
 
@@ -177,6 +169,7 @@ def refresh(
     shard_size: int,
     next_metadata_generation: Callable[[str], int],
     first_shard_items: int | None = None,
+    order_by: str | None = None,
     source_format: str = "files",
 ) -> CatalogChange:
     """Commits a listing as the catalog's next revision, unless it changes nothing. The caller holds the lease.
@@ -186,9 +179,10 @@ def refresh(
         metadata: Id and metadata, of several lines with one id the first; an item that it does not name keeps its own.
         source: What was listed, the same for the life of a catalog.
         shard_size: Most items in each new shard.
-        next_metadata_generation: For the id of a shard whose metadata is edited, a generation above that of every table
-            made from it.
+        next_metadata_generation: For the id of a shard whose metadata is edited, or of which a deleted item came back,
+            a generation above that of every table made from it.
         first_shard_items: Items of the catalog's very first shard, so that a first try of a few items is a whole shard.
+        order_by: A numeric metadata column: new shards are cut with its high values first, instead of in listing order.
         source_format: How the source was read, likewise the same for the life of a catalog.
 
     Raises:
@@ -206,16 +200,17 @@ def refresh(
         words = f"its catalog lists {source} with --format {base.format}, not {source_format}"
         raise UserError(f"{store.root}: {words}: choose another output")
     with tempfile.TemporaryDirectory(prefix="catalog-refresh-") as folder:
-        join = Join(Path(folder))
+        join = Join(Path(folder), order_by)
         join.take(listing, metadata if metadata is not None else ())
         join.run(read_index(store, base.revision) if base is not None else iter(()))
         counts = join.counts
-        changed = counts.new or counts.changed or counts.deleted or counts.metadata_changed or counts.relocated
+        changes = (counts.new, counts.changed, counts.deleted, counts.returned, counts.metadata_changed)
+        changed = any(changes) or counts.relocated
         if base is not None and not changed:
-            return _change(base.revision, join)
+            return CatalogChange.of(base.revision, counts)
         writer = _Writer(base, join, shard_size, first_shard_items)
         store.create_many(writer.new_shards())
-        store.create_many(writer.removed_files())
+        store.create_many(writer.removed_files(next_metadata_generation))
         store.create_many(writer.locations.known_shards())
         store.create_many(writer.metadata_files(next_metadata_generation))
         # A killed refresh may have cut its files elsewhere: none of them may lie beside this one's.
@@ -225,7 +220,7 @@ def refresh(
     _commit(store, writer, join, source, source_format, shard_size)
     if base is not None:
         store.delete([entry.path for entry in store.list(index_folder(base.revision))])
-    return _change(writer.revision, join)
+    return CatalogChange.of(writer.revision, counts)
 
 
 def _commit(store: Store, writer: _Writer, join: Join, source: str, source_format: str, shard_size: int) -> None:
@@ -235,7 +230,7 @@ def _commit(store: Store, writer: _Writer, join: Join, source: str, source_forma
         source=source,
         shard_size=shard_size,
         shard_count=writer.shard_count,
-        item_count=counts.new + counts.changed + counts.unchanged,
+        item_count=counts.new + counts.changed + counts.unchanged + counts.returned,
         new=counts.new,
         changed=counts.changed,
         deleted=counts.deleted,
@@ -244,25 +239,10 @@ def _commit(store: Store, writer: _Writer, join: Join, source: str, source_forma
         format=source_format,
         relocated=counts.relocated,
         left_out=dict(sorted(counts.left_out.items())),
+        returned=counts.returned,
     )
     if not store.create(revision_path(writer.revision), encode_revision(revision)):
         raise BusyError(f"{store.root}: another listing committed revision {writer.revision} meanwhile")
-
-
-def _change(revision: int, join: Join) -> CatalogChange:
-    counts = join.counts
-    return CatalogChange(
-        revision=revision,
-        new=counts.new,
-        changed=counts.changed,
-        deleted=counts.deleted,
-        unchanged=counts.unchanged,
-        metadata_changed=counts.metadata_changed,
-        relocated=counts.relocated,
-        left_out=dict(sorted(counts.left_out.items())),
-        left_out_names={reason: tuple(names) for reason, names in counts.left_out_names.items()},
-        metadata_unmatched=counts.metadata_unmatched,
-    )
 
 
 def _index_row(row: Fresh, shard: int) -> IndexRow:

@@ -1,13 +1,14 @@
 """Whole rows that arrived before their shard was complete: what a killed run leaves to the next.
 
 A run appends files `runs/<run_id>/journal/<n>.parquet`, each sorted by shard and cut into small row groups, so that the
-rows of one shard are read without the rest.
+rows of one shard are read without the rest. A file goes once every shard in it is committed: what a resume reads does
+not grow with how long the killed run had run.
 """
 
-import io
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from records.schemas import JournalRow, journal_rows, journal_table
@@ -15,6 +16,41 @@ from storage.stores import Store
 from storage.tables import encode_table
 
 _ROW_GROUP_ROWS = 64
+
+Wanted = Callable[[str, str], bool]
+"""Whether any shard from one id to another, both included, is asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalFile:
+    """One file of a journal."""
+
+    store: Store
+    path: str
+    rows: int
+    groups: tuple[tuple[str, str], ...]
+    """First and last shard of each row group."""
+
+    @classmethod
+    def open(cls, store: Store, path: str) -> "JournalFile":
+        """Reads the footer alone."""
+        with store.open_input(path) as file:
+            metadata = pq.ParquetFile(file).metadata
+        groups = []
+        for group in range(metadata.num_row_groups):
+            statistics = metadata.row_group(group).column(0).statistics
+            assert statistics is not None, "journals are written with statistics"
+            groups.append((str(statistics.min), str(statistics.max)))
+        return cls(store=store, path=path, rows=metadata.num_rows, groups=tuple(groups))
+
+    def read(self, wanted: Wanted = lambda first, last: True) -> Iterator[JournalRow]:
+        """The rows of the groups that may hold a wanted shard, in order, one group in memory."""
+        groups = [group for group, (first, last) in enumerate(self.groups) if wanted(first, last)]
+        if groups:
+            with self.store.open_input(self.path) as file:
+                parquet = pq.ParquetFile(file)
+                for group in groups:
+                    yield from journal_rows(parquet.read_row_group(group))
 
 
 class Journal:
@@ -24,74 +60,82 @@ class Journal:
         self._store = store
         self._folder = f"runs/{run_id}/journal/"
         self._next: int | None = None
-        self._ranges: dict[str, list[tuple[str, str]]] = {}
-        """Path to first and last shard of each row group."""
+        self._files: dict[str, JournalFile] = {}
+        """By path, oldest first."""
+        self._open_shards: dict[str, set[str]] = {}
+        """Path to its shards that are not committed yet, for the files that this object wrote."""
+        self._holding: defaultdict[str, list[str]] = defaultdict(list)
+        """Shard to the paths of such files that hold rows of it."""
 
     def append(self, rows: Sequence[JournalRow]) -> int:
         """Writes the rows as one file, and returns its number; without rows nothing is written.
 
         Once this returns the rows survive a kill.
         """
-        if self._next is None:
-            self._next = max((_number(path) for path in self._paths()), default=-1) + 1
+        number = self._number()
         if not rows:
-            return self._next
+            return number
         ordered = sorted(rows, key=lambda row: (row.shard_id, row.video_id, row.version))
         data = encode_table(journal_table(ordered), row_group_rows=_ROW_GROUP_ROWS)
-        while not self._store.create(f"{self._folder}{self._next:08d}.parquet", data):
-            self._next += 1
-        self._next += 1
-        return self._next - 1
+        while not self._store.create(path := f"{self._folder}{number:08d}.parquet", data):
+            number += 1
+        self._next = number + 1
+        self._note(path, [row.shard_id for row in ordered])
+        return number
 
     def read(self, shard_id: str) -> list[JournalRow]:
         """The rows of one shard, oldest file first."""
-        rows: list[JournalRow] = []
-        for path in self._paths():
-            groups = [group for group, (first, last) in enumerate(self._groups(path)) if first <= shard_id <= last]
-            if groups:
-                with self._store.open_input(path) as file:
-                    table = pq.ParquetFile(file).read_row_groups(groups)
-                rows.extend(row for row in journal_rows(table) if row.shard_id == shard_id)
-        return rows
+        self._number()
+        found: list[JournalRow] = []
+        for path, file in self._files.items():
+            if shard_id in self._open_shards.get(path, (shard_id,)):
+                rows = file.read(lambda first, last: first <= shard_id <= last)
+                found.extend(row for row in rows if row.shard_id == shard_id)
+        return found
 
-    def _paths(self) -> list[str]:
-        return [entry.path for entry in self._store.list(self._folder)]
+    def forget(self, shard_id: str) -> None:
+        """A shard is committed: files that hold no other are removed."""
+        done: list[str] = []
+        for path in self._holding.pop(shard_id, ()):
+            self._open_shards[path].discard(shard_id)
+            if not self._open_shards[path]:
+                del self._open_shards[path], self._files[path]
+                done.append(path)
+        self._store.delete(done)
 
-    def _groups(self, path: str) -> list[tuple[str, str]]:
-        if path not in self._ranges:
-            with self._store.open_input(path) as file:
-                self._ranges[path] = _shard_ranges(file)
-        return self._ranges[path]
+    def _number(self) -> int:
+        """The number of the next file, behind those that were there before."""
+        if self._next is None:
+            paths = [entry.path for entry in self._store.list(self._folder)]
+            self._files = {path: JournalFile.open(self._store, path) for path in paths}
+            self._next = max((int(path.rpartition("/")[2].partition(".")[0]) for path in paths), default=-1) + 1
+        return self._next
+
+    def _note(self, path: str, shards: Sequence[str]) -> None:
+        groups = [shards[start : start + _ROW_GROUP_ROWS] for start in range(0, len(shards), _ROW_GROUP_ROWS)]
+        ranges = tuple((group[0], group[-1]) for group in groups)
+        self._files[path] = JournalFile(store=self._store, path=path, rows=len(shards), groups=ranges)
+        self._open_shards[path] = set(shards)
+        for shard_id in self._open_shards[path]:
+            self._holding[shard_id].append(path)
+
+
+def journal_files(store: Store, run_id: str) -> Iterator[JournalFile]:
+    """The files of one run's journal, oldest first; one that its run removes meanwhile is left out."""
+    for entry in store.list(f"runs/{run_id}/journal/"):
+        try:
+            yield JournalFile.open(store, entry.path)
+        except FileNotFoundError:
+            continue
 
 
 def read_journals(store: Store) -> Iterator[JournalRow]:
-    """The rows of every run's journal, run by run."""
+    """The rows of every run's journal, run by run, oldest file first, streamed."""
     for run_id in store.folders("runs/"):
-        yield from read_run_journal(store, run_id)
-
-
-def read_run_journal(store: Store, run_id: str) -> Iterator[JournalRow]:
-    """The rows of one run's journal, oldest file first, streamed."""
-    for entry in store.list(f"runs/{run_id}/journal/"):
-        with store.open_input(entry.path) as file:
-            for batch in pq.ParquetFile(file).iter_batches(batch_size=_ROW_GROUP_ROWS):
-                yield from journal_rows(pa.Table.from_batches([batch]))
+        for file in journal_files(store, run_id):
+            yield from file.read()
 
 
 def delete_run_journals(store: Store, run_id: str) -> None:
     """Removes a run's journal, whose shards are all committed."""
     store.delete([entry.path for entry in store.list(f"runs/{run_id}/journal/")])
-
-
-def _shard_ranges(file: io.BufferedReader) -> list[tuple[str, str]]:
-    metadata = pq.ParquetFile(file).metadata
-    ranges = []
-    for group in range(metadata.num_row_groups):
-        statistics = metadata.row_group(group).column(0).statistics
-        assert statistics is not None, "journals are written with statistics"
-        ranges.append((str(statistics.min), str(statistics.max)))
-    return ranges
-
-
-def _number(path: str) -> int:
-    return int(path.rpartition("/")[2].partition(".")[0])

@@ -26,6 +26,7 @@ from storage.stores import Store
 
 logger = logging.getLogger(__name__)
 
+_FOLDER = "leases/"
 _RENEWALS_A_TERM = 3
 _LOOKS_A_TERM = 10
 _CLOCK_SLACK_SECONDS = 2.0
@@ -46,10 +47,12 @@ class LeaseRecord:
     renewed_at: str
     ttl_seconds: float
     owner: str
-    """Names this one holding of the lease."""
+    """Names this one holding."""
     nonce: str
-    """New in each write, so that no two are equal."""
+    """New in each write."""
     released: bool = False
+    shards: tuple[int, int | None] = (0, None)
+    """First shard that is held and the one behind the last; None where there is no last one."""
 
     def encode(self) -> bytes:
         """As JSON."""
@@ -72,20 +75,35 @@ class Lease:
         self._thread.start()
 
     @classmethod
-    def acquire(cls, store: Store, run_id: str, ttl_seconds: float = 30.0, name: str = "lease") -> "Lease":
-        """Takes the lease, waiting up to one term of a holder that may be dead.
+    def acquire(
+        cls, store: Store, run_id: str, ttl_seconds: float = 30.0, shards: tuple[int, int | None] = (0, None)
+    ) -> "Lease":
+        """Takes the lease of a range of shards, waiting up to one term of a holder that may be dead.
+
+        A range has its own object. Whoever has taken one looks at the others: of two that overlap, each of which must
+        have been written before the other's holder looked, at least one is seen, and who sees one lets go.
 
         Args:
             run_id: Named to others that want the lease.
             ttl_seconds: The term: a holder that does not renew for this long may be replaced.
-            name: One lease for each disjoint range of shards.
+            shards: First shard and the one behind the last, None for no end; all of them where nothing is said.
 
         Raises:
-            BusyError: Another run holds it; names the run, its machine and process, and since when.
+            BusyError: Another run holds it, or one that overlaps; names the run, its machine and process, since when.
         """
-        path = f"leases/{name}.json"
+        lease = cls._take(store, run_id, ttl_seconds, shards)
+        try:
+            _refuse_overlaps(store, lease._path, lease._record)
+        except BaseException:
+            lease.release()
+            raise
+        return lease
+
+    @classmethod
+    def _take(cls, store: Store, run_id: str, ttl_seconds: float, shards: tuple[int, int | None]) -> "Lease":
+        path = _path(shards)
         while True:
-            record = _record_of_this_process(run_id, ttl_seconds)
+            record = _record_of_this_process(run_id, ttl_seconds, shards)
             found = _read(store, path)
             if found is None:
                 taken = store.create(path, record.encode())
@@ -171,9 +189,40 @@ def _read(store: Store, path: str) -> tuple[LeaseRecord, str] | None:
     except FileNotFoundError:
         return None
     try:
-        return LeaseRecord(**json.loads(data)), token
+        record = LeaseRecord(**json.loads(data))
+        return replace(record, shards=(record.shards[0], record.shards[1])), token  # JSON has no tuples
     except (ValueError, TypeError):
         raise UserError(f"{store.uri(path)} is no lease of this version: delete it if no run is active") from None
+
+
+def _path(shards: tuple[int, int | None]) -> str:
+    name = "" if shards == (0, None) else f"-{shards[0]:08d}-{'end' if shards[1] is None else f'{shards[1]:08d}'}"
+    return f"{_FOLDER}lease{name}.json"
+
+
+def overlaps(one: tuple[int, int | None], other: tuple[int, int | None]) -> bool:
+    """Whether two ranges of shards share one."""
+    return (other[1] is None or one[0] < other[1]) and (one[1] is None or other[0] < one[1])
+
+
+def _refuse_overlaps(store: Store, own_path: str, own: LeaseRecord) -> None:
+    """Returns once no living run holds a range that shares a shard with `own`; ends the leases of dead ones.
+
+    Raises:
+        BusyError: One does.
+    """
+    for entry in store.list(_FOLDER):
+        while entry.path != own_path:
+            found = _read(store, entry.path)
+            if found is None or found[0].released or not overlaps(found[0].shards, own.shards):
+                break
+            holder, token = found
+            if not _is_dead_here(holder):
+                _watch(store, entry.path, holder, token)
+            # Written over, so that a holder that was only paused learns that its time is over.
+            ended = replace(holder, released=True, owner=own.owner, nonce=uuid.uuid4().hex)
+            if store.replace(entry.path, ended.encode(), token):
+                logger.warning("run %s, which is gone, no longer holds its range", holder.run_id)
 
 
 def _watch(store: Store, path: str, holder: LeaseRecord, token: str) -> None:
@@ -196,8 +245,10 @@ def _watch(store: Store, path: str, holder: LeaseRecord, token: str) -> None:
 
 
 def _busy(store: Store, holder: LeaseRecord) -> BusyError:
+    start, stop = holder.shards
+    part = "" if holder.shards == (0, None) else f" (shards {start}:{'' if stop is None else stop})"
     return BusyError(
-        f"{store.root} is in use by run {holder.run_id} on {holder.host} (process {holder.pid}) "
+        f"{store.root}{part} is in use by run {holder.run_id} on {holder.host} (process {holder.pid}) "
         f"since {holder.acquired_at}: wait for it or stop it"
     )
 
@@ -212,9 +263,8 @@ def _is_dead_here(holder: LeaseRecord) -> bool:
         return False
     try:
         process = psutil.Process(holder.pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return True
-        return abs(process.create_time() - holder.process_started) > _CLOCK_SLACK_SECONDS
+        other = abs(process.create_time() - holder.process_started) > _CLOCK_SLACK_SECONDS
+        return other or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:
@@ -222,8 +272,7 @@ def _is_dead_here(holder: LeaseRecord) -> bool:
 
 
 def _machine() -> str:
-    try:
-        # Containers share the kernel's boot id; the namespace tells whose process numbers these are.
+    try:  # containers share the kernel's boot id; the namespace tells whose process numbers these are
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
@@ -234,7 +283,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _record_of_this_process(run_id: str, ttl_seconds: float) -> LeaseRecord:
+def _record_of_this_process(run_id: str, ttl_seconds: float, shards: tuple[int, int | None]) -> LeaseRecord:
     return LeaseRecord(
         run_id=run_id,
         host=socket.gethostname(),
@@ -244,6 +293,7 @@ def _record_of_this_process(run_id: str, ttl_seconds: float) -> LeaseRecord:
         acquired_at=_now(),
         renewed_at=_now(),
         ttl_seconds=ttl_seconds,
+        shards=shards,
         owner=uuid.uuid4().hex,
         nonce=uuid.uuid4().hex,
     )

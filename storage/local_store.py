@@ -91,6 +91,13 @@ class LocalBackend:
         found = list_files(self._folder, prefix, skip=TEMPORARY)
         return (entry for entry in found if path_order(entry.path) > path_order(after)), False
 
+    def names(self, folder: str) -> Iterator[str]:
+        """Names of the files in a folder, as the directory gives them: no file is looked at."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder / folder) as found:
+            for entry in found:
+                if not entry.is_dir(follow_symlinks=False):
+                    yield entry.name
+
     def folders(self, prefix: str, token: str) -> tuple[Sequence[str], str]:
         """Folders right below, all at once."""
         try:

@@ -58,6 +58,16 @@ class StageTables:
         for shard_id, generations in groupby(files, key=lambda parts: parts[0]):
             yield from ((shard_id, number) for number in sorted(int(generation) for _, _, generation in generations))
 
+    def all_files(self, stage: str, fingerprint: str) -> Iterator[tuple[int, int]]:
+        """Shard number and generation of every file, in no order: what a plan is made of.
+
+        A folder gives its names; a bucket is asked once for each thousand.
+        """
+        for name in self._store.names(_folder(stage, fingerprint)):
+            if name.endswith(_SUFFIX):
+                shard_id, _, generation = name[: -len(_SUFFIX)].partition(".")
+                yield int(shard_id), int(generation)
+
     def generations(self, stage: str, fingerprint: str) -> Iterator[tuple[str, int]]:
         """Shard and its highest generation, sorted by shard: streamed, so memory does not grow with the catalog."""
         for shard_id, files in groupby(self.all_generations(stage, fingerprint), key=lambda pair: pair[0]):

@@ -194,6 +194,18 @@ class Store:
     def _page(self, prefix: str, after: str) -> tuple[Iterator[Entry], bool]:
         return self._guarded(prefix, lambda: self._backend.page(prefix, after))
 
+    def names(self, folder: str) -> Iterator[str]:
+        """Names of the objects right in a folder (its path ends in `/`), in no order: the quickest listing there is."""
+        found = self._guarded(folder, lambda: self._backend.names(folder))
+        if found is None:
+            paths = (entry.path[len(folder) :] for entry in self.list(folder))
+            found = (name for name in paths if "/" not in name)
+        try:
+            yield from found
+        except OSError as error:
+            self._raise_typed(folder, error)
+            raise
+
     def folders(self, prefix: str) -> Sequence[str]:
         """Names of the folders right below a folder's path (which ends in `/`), in order."""
         names, token = self._folder_page(prefix, "")

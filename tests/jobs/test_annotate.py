@@ -193,6 +193,15 @@ class TestDescribed:
         (["--output", "OUT", "--recipe", "tiny", "--stages", "captions"], "no stage 'captions' here"),
         (["--output", "OUT", "--recipe", "tiny", "--retry-failed", "timeouts"], "no kind of failure 'timeouts'"),
         (["--output", "OUT", "--recipe", "tiny", "--limit", "0"], "must be at least 1"),
+        (["--output", "OUT", "--recipe", "tiny", "--deadline", "soon"], "--deadline soon: expected a duration"),
+        (["--output", "OUT", "--recipe", "tiny", "--max-gpu-hours", "0"], "must be above 0"),
+        (
+            ["--output", "OUT", "--recipe", "tiny", "--max-gpu-hours", "5"],
+            "no stage that this run could start takes a GPU",
+        ),
+        (["--output", "OUT", "--recipe", "tiny", "--shard-range", "5"], "expected A:B"),
+        (["--output", "OUT", "--recipe", "tiny", "--shard-range", "5:5"], "holds no shard"),
+        (["--output", "OUT", "--recipe", "tiny", "--shard-range", "0:5"], "list with `python -m jobs.catalog` before"),
         (["--output", "nope://x/y", "--recipe", "tiny"], "nope"),
     ],
 )

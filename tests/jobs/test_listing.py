@@ -14,7 +14,7 @@ from pipeline.reader import fetchable_items, live_items
 from records.errors import BadItemError, FailureKind, UserError
 from records.items import CatalogItem, Metadata
 from storage.catalog import Catalog
-from storage.catalog_refresh import CatalogChange
+from storage.catalog_change import CatalogChange
 from storage.fetch import FetchConfig, Fetcher
 from storage.stores import Store
 from tests.storage.tars import tar_of

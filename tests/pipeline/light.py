@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.plan import Plan, ShardTask, make_plan
+from pipeline.plan import Plan, ShardTask, as_array, make_plan
 from pipeline.spec import Specs, StageSpec
 from records.errors import Failure, FailureKind
 from records.items import CatalogItem
@@ -56,6 +56,11 @@ class MemoryTables:
                 highest[shard_id] = max(highest.get(shard_id, -1), generation)
         return sorted(highest.items())
 
+    def all_files(self, stage: str, fingerprint: str) -> Iterable[tuple[int, int]]:
+        return [
+            (int(shard_id), number) for found, of, shard_id, number in self.files if (found, of) == (stage, fingerprint)
+        ]
+
     def fingerprints(self, stage: str) -> Iterable[str]:
         return sorted({of for found, of, _, _ in self.files if found == stage})
 
@@ -91,6 +96,9 @@ class MemoryJournal:
     def read(self, shard_id: str) -> list[JournalRow]:
         return [row for row in self.rows if row.shard_id == shard_id]
 
+    def forget(self, shard_id: str) -> None:
+        self.rows = [row for row in self.rows if row.shard_id != shard_id]
+
 
 def plan_for(
     tables: MemoryTables,
@@ -98,13 +106,15 @@ def plan_for(
     *,
     specs: Specs = SPECS,
     selected: Iterable[str] | None = None,
-    metadata: Iterable[tuple[str, int]] = (),
+    metadata: Mapping[int, int] | None = None,
+    returned: Mapping[int, int] | None = None,
     retry: Mapping[str, Mapping[int, frozenset[str]]] | None = None,
 ) -> Plan:
     return make_plan(
         shard_ids=[f"{number:08d}" for number in range(shards)],
         tables=tables,
-        metadata=metadata,
+        metadata=as_array((metadata or {}).items(), shards),
+        returned=as_array((returned or {}).items(), shards),
         specs=specs,
         selected=specs if selected is None else selected,
         retry=retry,

@@ -12,6 +12,7 @@ from pipeline.breaker import BreakerConfig
 from pipeline.config import RunConfig
 from pipeline.execute import LoopConfig
 from pipeline.graph import GraphConfig
+from pipeline.limits import Limits
 from pipeline.recipes import tiny
 from pipeline.report import RunReport
 from pipeline.run import Run, RunRequest, new_run_id
@@ -30,7 +31,14 @@ BASE = replace(
 )
 
 
-def run_light(output: Path, specs: Specs, *, config: RunConfig = BASE, **request: Any) -> RunReport:  # noqa: ANN401 - RunRequest's fields
+def run_light(
+    output: Path,
+    specs: Specs,
+    *,
+    config: RunConfig = BASE,
+    limits: Limits | None = None,
+    **request: Any,  # noqa: ANN401 - RunRequest's fields
+) -> RunReport:
     """One run on `output`, in this process."""
     store = Store.open(str(output))
     run_id = new_run_id()
@@ -43,6 +51,7 @@ def run_light(output: Path, specs: Specs, *, config: RunConfig = BASE, **request
             lease=lease,
             run_id=run_id,
             console=Console(file=io.StringIO()),
+            limits=limits or Limits(),
         )
         return run.execute()
 

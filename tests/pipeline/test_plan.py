@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.plan import NONE, next_generation
+from pipeline.plan import NONE, as_array, next_generation
 from pipeline.spec import select_specs
 from records.errors import UserError
 from tests.pipeline.light import SPECS, MemoryTables, plan_for, tasks_by_shard
@@ -49,7 +49,7 @@ def test_a_newer_upstream_makes_what_reads_it_stale_at_that_generation() -> None
 
 def test_edited_metadata_runs_embed_only() -> None:
     done = with_files(decode={0: 0, 1: 0}, caption={0: 0, 1: 0}, embed={0: 0, 1: 0})
-    (task,) = plan_for(done, 2, metadata=[("00000000", 0), ("00000001", 1)]).tasks()
+    (task,) = plan_for(done, 2, metadata={0: 0, 1: 1}).tasks()
     assert (task.shard_id, task.targets, task.metadata_generation) == ("00000001", {"embed": 1}, 1)
 
 
@@ -74,30 +74,32 @@ def test_a_retry_lifts_the_stage_and_its_readers_above_every_generation_ever_see
 
 def test_the_next_metadata_generation_is_above_every_file_of_the_shard() -> None:
     tables = with_files(decode={0: 0, 1: 0}, embed={0: 3})
-    above = next_generation(tables, [("00000001", 5)], 2)
+    above = next_generation(tables, as_array([(1, 5)], 2))
     assert [above("00000000"), above("00000001"), above("00000002")] == [4, 6, 0]
 
 
+@settings(deadline=None)
 @given(
     files=st.dictionaries(
         st.tuples(st.sampled_from(["decode", "caption", "embed"]), st.integers(0, 4)), st.integers(0, 3)
     ),
     metadata=st.dictionaries(st.integers(0, 4), st.integers(0, 3)),
+    returned=st.dictionaries(st.integers(0, 4), st.integers(0, 3)),
     selected=st.sets(st.sampled_from(["decode", "caption", "embed"]), min_size=1),
 )
 def test_a_plan_agrees_with_make_and_its_execution_leaves_nothing(
-    files: dict[tuple[str, int], int], metadata: dict[int, int], selected: set[str]
+    files: dict[tuple[str, int], int], metadata: dict[int, int], returned: dict[int, int], selected: set[str]
 ) -> None:
     tables = MemoryTables()
     for (stage, shard), generation in files.items():
         tables.files[stage, SPECS[stage].fingerprint, f"{shard:08d}", generation] = []
-    of_metadata = [(f"{shard:08d}", generation) for shard, generation in metadata.items()]
-    plan = plan_for(tables, 5, selected=selected, metadata=of_metadata)
+    plan = plan_for(tables, 5, selected=selected, metadata=metadata, returned=returned)
     for shard in range(5):
         after: dict[str, int] = {}
         for stage, reads in (("decode", ()), ("caption", ("decode",)), ("embed", ("caption",))):
             have = files.get((stage, shard), NONE)
             inputs = [after[read] for read in reads] + ([metadata.get(shard, 0)] if stage == "embed" else [])
+            inputs.append(returned.get(shard, 0))
             stale = stage in selected and NONE not in inputs and have < max([0, *inputs])
             assert plan.targets.get(stage, np.full(5, NONE))[shard] == (max([0, *inputs]) if stale else NONE)
             after[stage] = max([0, *inputs]) if stale else have
@@ -106,7 +108,17 @@ def test_a_plan_agrees_with_make_and_its_execution_leaves_nothing(
             key = (stage, SPECS[stage].fingerprint, task.shard_id, generation)
             assert key not in tables.files
             tables.files[key] = []
-    assert plan_for(tables, 5, selected=selected, metadata=of_metadata).pending_shards == 0
+    again = plan_for(tables, 5, selected=selected, metadata=metadata, returned=returned)
+    assert again.pending_shards == 0
+
+
+def test_a_shard_to_which_items_came_back_is_looked_at_by_every_stage() -> None:
+    done = with_files(decode={0: 0, 1: 0}, caption={0: 0, 1: 2}, embed={0: 0, 1: 2})
+    (task,) = plan_for(done, 2, returned={1: 3}).tasks()
+    assert (task.shard_id, task.targets) == ("00000001", {"decode": 3, "caption": 3, "embed": 3})
+    for stage in SPECS:
+        done.files[stage, SPECS[stage].fingerprint, "00000001", 3] = []
+    assert plan_for(done, 2, returned={1: 3}).pending_shards == 0
 
 
 def test_selecting_a_media_stage_selects_decode_and_a_wrong_name_is_told() -> None:

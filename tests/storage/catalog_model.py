@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from records.items import CatalogItem, Metadata
 from storage.catalog import Catalog
-from storage.catalog_refresh import CatalogChange, refresh
+from storage.catalog_change import CatalogChange
+from storage.catalog_refresh import refresh
 from storage.sources import SourceItem
 from storage.stores import Store
 
@@ -28,6 +29,8 @@ class Model:
 
     live: dict[str, tuple[int, tuple[int, str]]] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
+    newest: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Content of the newest version, live or not."""
     metadata: dict[str, str] = field(default_factory=dict)
     order: list[tuple[str, int]] = field(default_factory=list)
 
@@ -38,9 +41,12 @@ class Model:
         for video_id in self.live.keys() - first.keys():
             del self.live[video_id]
         for video_id, content in first.items():
-            if video_id not in self.live or self.live[video_id][1] != content:
+            if video_id not in self.live and self.newest.get(video_id) == content:
+                self.live[video_id] = (self.versions[video_id], content)
+            elif video_id not in self.live or self.live[video_id][1] != content:
                 self.versions[video_id] = self.versions.get(video_id, 0) + 1
                 self.live[video_id] = (self.versions[video_id], content)
+                self.newest[video_id] = content
                 self.order.append((video_id, self.versions[video_id]))
         if table is not None:
             given: dict[str, str] = {}

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from records.items import Metadata
-from storage.catalog_refresh import CatalogChange, refresh
+from storage.catalog_change import CatalogChange
+from storage.catalog_refresh import refresh
 from storage.sources import SourceItem
 from storage.stores import Store
 from tests.storage.catalog_model import contents_of, live_of, opened, run, source_item, titles_of

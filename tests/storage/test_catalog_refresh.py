@@ -39,7 +39,9 @@ def test_any_history_equals_a_dictionary(
         assert all(1 <= len(catalog.read_shard(shard_id)) <= shard_size for shard_id in catalog.shard_ids())
         assert change.duplicates == len(listing) - len({video_id for video_id, _ in listing})
         assert change.deleted == len(before.keys() - model.live.keys())
-        assert change.new == len(model.live.keys() - before.keys())
+        assert change.new + change.returned == len(model.live.keys() - before.keys())
+        counts = [len(catalog.read_shard(one)) - len(catalog.removed(one)) for one in catalog.shard_ids()]
+        assert catalog.live_counts().tolist() == counts
         assert change.changed == sum(model.live[key] != before[key] for key in model.live.keys() & before.keys())
         assert change.unchanged == sum(model.live[key] == before[key] for key in model.live.keys() & before.keys())
 
@@ -108,12 +110,26 @@ def test_new_content_keeps_its_metadata_where_no_table_is_given(store: Store) ->
     assert catalog.removed("00000000") == {("a", 1): "superseded"}
 
 
-def test_an_id_that_comes_back_gets_a_version_never_given_before(store: Store) -> None:
-    for listing in ([("a", (1, "e")), ("b", (1, "e"))], [("b", (1, "e"))], [("a", (1, "e")), ("b", (1, "e"))]):
+def test_an_id_that_comes_back_changed_gets_a_version_never_given_before(store: Store) -> None:
+    for listing in ([("a", (1, "e")), ("b", (1, "e"))], [("b", (1, "e"))], [("a", (2, "e")), ("b", (1, "e"))]):
         run(store, listing, None)
     catalog = opened(store)
     assert live_of(catalog)["a"].version == 2
     assert catalog.removed("00000000") == {("a", 1): "deleted"}
+
+
+def test_an_item_that_comes_back_as_it_was_is_live_again_and_its_shard_is_looked_at(store: Store) -> None:
+    both = [("a", (1, "e")), ("b", (1, "e"))]
+    run(store, both, [("a", "t"), ("b", "u")])
+    run(store, both[1:], None)
+    change = refresh(store, (source_item(*one) for one in both), None, "mem", 3, lambda shard_id: 5)
+    assert (change.returned, change.new, change.changed, change.unchanged) == (1, 0, 0, 1)
+    catalog = opened(store)
+    assert {item.key for item in live_of(catalog).values()} == {("a", 1), ("b", 1)}
+    assert titles_of(catalog) == {"a": "t", "b": "u"}
+    assert (catalog.item_count, catalog.shard_count) == (2, 1)
+    assert catalog.highest_generations().tolist() == [5]
+    assert catalog.files.metadata.tolist() == [0]
 
 
 def test_duplicates_are_counted_and_named(store: Store) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from records.errors import Failure, FailureKind
 from records.outcomes import Caption
 from records.schemas import JournalRow
-from storage.journals import Journal, delete_run_journals, read_journals
+from storage.journals import Journal, delete_run_journals, journal_files, read_journals
 from storage.stores import Store
 from tests.s3 import S3Server
 
@@ -89,3 +89,24 @@ def test_only_matching_row_groups_travel(s3_server: S3Server, s3_bucket: str) ->
         assert len(journal.read("00000020")) == 64
     asked = [int(last) - int(first) + 1 for first, last in (found[6:].split("-") for found in ranges if found)]
     assert 0 < sum(asked) < size / 2
+
+
+def test_a_file_goes_once_all_its_shards_are_committed(store: Store) -> None:
+    journal = Journal(store, "r")
+    journal.append([row(1, "a"), row(2, "b")])
+    journal.append([row(2, "c")])
+    journal.forget("00000001")
+    assert [found.video_id for found in read_journals(store)] == ["a", "b", "c"]
+    journal.forget("00000002")
+    journal.forget("00000009")
+    assert list(read_journals(store)) == []
+    assert journal.append([row(3, "d")]) == 2
+    assert journal.read("00000003") == [row(3, "d")]
+
+
+def test_only_groups_with_a_wanted_shard_are_read(store: Store) -> None:
+    Journal(store, "r").append([row(shard, f"{shard}") for shard in range(200)])
+    (file,) = journal_files(store, "r")
+    assert (file.rows, len(file.groups)) == (200, 4)
+    wanted = [one.shard_id for one in file.read(lambda first, last: first <= "00000070" <= last)]
+    assert wanted == [f"{shard:08d}" for shard in range(64, 128)]

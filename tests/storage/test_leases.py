@@ -82,10 +82,10 @@ def test_a_live_holder_is_named_and_a_released_lease_is_free(store: Store, store
 
 
 def test_ranges_have_leases_of_their_own(store: Store) -> None:
-    with Lease.acquire(store, "a", name="lease-000-099") as first, Lease.acquire(store, "b", name="lease-100-199"):
+    with Lease.acquire(store, "a", shards=(0, 100)) as first, Lease.acquire(store, "b", shards=(100, 200)):
         first.check()
         with pytest.raises(BusyError, match="run a"):
-            Lease.acquire(store, "c", name="lease-000-099")
+            Lease.acquire(store, "c", shards=(0, 100))
 
 
 def test_a_holder_killed_on_this_machine_is_replaced_at_once(store: Store, store_uri: str) -> None:

@@ -1,0 +1,126 @@
+"""When a run stops by plan: a deadline, or GPU-hours. It stops reading early enough for what is on its way to arrive.
+
+What is on its way takes as long as so many rows took lately (Little's law), and a quarter more.
+"""
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from datetime import time as datetime_time
+
+from records.errors import UserError
+
+WINDOW_SECONDS = 120.0
+"""How far back the pace is measured."""
+
+SLACK = 1.25
+"""The last rows take longer than the mean."""
+
+_UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+", re.ASCII)
+
+
+def parse_deadline(text: str, now: datetime | None = None) -> float:
+    """Seconds from now until a deadline.
+
+    Args:
+        text: A duration (`90m`, `6h`, `1h30m`), a moment in ISO 8601 (`2026-11-27T06:00`), or a time of day (`06:00`),
+            the next one there is; both local where they name no zone.
+        now: The time that counts as now.
+
+    Raises:
+        UserError: It is neither, or lies in the past.
+    """
+    if _DURATION.fullmatch(text):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)([dhms])", text))
+    else:
+        try:
+            moment = _moment(text, now or datetime.now(UTC))
+        except ValueError:
+            example = "a duration such as 90m or 6h, or a time such as 06:00 or 2026-11-27T06:00"
+            raise UserError(f"--deadline {text}: expected {example}") from None
+        seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    if seconds <= 0:
+        raise UserError(f"--deadline {text}: that is over already")
+    return seconds
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    """A moment in ISO 8601; a time of day alone is the next one there is."""
+    if "-" in text:
+        return datetime.fromisoformat(text).astimezone()
+    today = datetime.combine(now.astimezone().date(), datetime_time.fromisoformat(text)).astimezone()
+    return today if today > now else today + timedelta(days=1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Limits:
+    """The plan to stop, over all phases of a run. Told about every second how things stand."""
+
+    seconds: float | None = None
+    """Run time until the deadline; None for none."""
+    gpu_hours: float | None = None
+    """Most GPU-hours that the pools may hold; None for no limit."""
+    gpus: Mapping[str, float] = field(default_factory=dict)
+    """Stage to the GPUs that one worker of it holds."""
+    clock: Callable[[], float] = time.monotonic
+    gpu_hours_held: float = 0.0
+    """GPUs held, times hours, whether they were busy or not: from a worker's start to its end."""
+    _started: float = 0.0
+    _seen: float | None = None
+    _gpus_held: float = 0.0
+    _in_flight: int = 0
+    _arrivals: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        if self.gpu_hours is not None and not any(self.gpus.values()):
+            raise UserError("--max-gpu-hours: no stage that this run could start takes a GPU")
+        self._started = self.clock()
+
+    def begin_pass(self) -> None:
+        """Rows are counted from nought again; model loading before the first is not the pace."""
+        self._arrivals.clear()
+        self._in_flight = 0
+
+    def observe(self, *, issued: int, arrived: int, workers: Mapping[str, int]) -> None:
+        """Takes the rows let in and the rows back so far in this pass, and the workers that hold GPUs now."""
+        now = self.clock()
+        if self._seen is not None:
+            self.gpu_hours_held += self._gpus_held * (now - self._seen) / 3600
+        self._seen = now
+        self._gpus_held = sum(self.gpus.get(stage, 0.0) * count for stage, count in workers.items())
+        self._in_flight = max(issued - arrived, 0)
+        self._arrivals.append((now, arrived))
+        while now - self._arrivals[0][0] > WINDOW_SECONDS:
+            self._arrivals.popleft()
+
+    def drain_seconds(self) -> float:
+        """How long what is on its way will take to arrive; 0 while there is no pace to judge by."""
+        if len(self._arrivals) < 2:
+            return 0.0
+        (first_time, first), (last_time, last) = self._arrivals[0], self._arrivals[-1]
+        return SLACK * self._in_flight * (last_time - first_time) / (last - first) if last > first else 0.0
+
+    def reason_to_stop(self) -> str | None:
+        """Why no further shard should be read, or None."""
+        drain = self.drain_seconds()
+        if self.seconds is not None and self._left_seconds() <= drain:
+            return "the deadline is near" if self._left_seconds() > 0 else "the deadline is over"
+        if self.gpu_hours is not None and self._gpu_hours_after(drain) >= self.gpu_hours:
+            return f"{self.gpu_hours:g} GPU-hours are used up"
+        return None
+
+    def is_over(self) -> bool:
+        """Whether a limit is passed: what has not arrived by now is left to the next run."""
+        over = self.seconds is not None and self._left_seconds() <= 0
+        return over or (self.gpu_hours is not None and self.gpu_hours_held >= self.gpu_hours)
+
+    def _left_seconds(self) -> float:
+        assert self.seconds is not None
+        return self._started + self.seconds - self.clock()
+
+    def _gpu_hours_after(self, seconds: float) -> float:
+        return self.gpu_hours_held + self._gpus_held * seconds / 3600

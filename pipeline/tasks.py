@@ -1,0 +1,58 @@
+"""The shards of one pass over a plan, each made into a task only when somebody asks for it."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.plan import NONE, Plan, ShardTask
+from records.errors import Failure
+
+Key = tuple[str, int]
+Presets = dict[str, dict[Key, dict[str, Failure]]]
+"""Shard to item to stage to the failure that stands for running it."""
+
+
+def _none(shard_id: str) -> frozenset[Key]:
+    return frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tasks:
+    """Shards of a plan in the order in which they run. Holds one integer a shard."""
+
+    plan: Plan
+    indices: npt.NDArray[np.int64]
+    """Numbers of the shards."""
+    arrived: Callable[[str], frozenset[Key]] = _none
+    """Shard to its items that need not be issued: a journal or an earlier pass has them."""
+    presets: Mapping[str, Mapping[Key, Mapping[str, Failure]]] = field(default_factory=dict)
+    """Outcomes that stand before anything runs, for the few shards that have some."""
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[ShardTask]:
+        for index in self.indices.tolist():
+            task = self.plan.task(index)
+            skip, preset = self.arrived(task.shard_id), self.presets.get(task.shard_id)
+            yield replace(task, skip=skip, preset=preset or {}) if skip or preset else task
+
+    def stages(self) -> set[str]:
+        """The stages that are pending in some of the shards."""
+        return {stage for stage, of in self.plan.targets.items() if bool((of[self.indices] != NONE).any())}
+
+    def split(self, stages: Collection[str]) -> "tuple[Tasks, Tasks]":
+        """The shards in which one of these stages is pending, and the others."""
+        found = np.zeros(len(self.indices), dtype=bool)
+        for stage in stages:
+            if stage in self.plan.targets:
+                found |= self.plan.targets[stage][self.indices] != NONE
+        return replace(self, indices=self.indices[found]), replace(self, indices=self.indices[~found])
+
+    def where(self, wanted: Callable[[str], bool]) -> "Tasks":
+        """Those of the shards whose id is wanted."""
+        ids = self.plan.shard_ids
+        kept = [index for index in self.indices.tolist() if wanted(ids[index])]
+        return replace(self, indices=np.asarray(kept, dtype=np.int64))

@@ -1,0 +1,53 @@
+"""Which files of the catalog belong to each shard at one revision: a line a shard, so that a plan reads one file."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+NONE = -1
+"""Where a shard has no file of a kind."""
+
+_SHARD_COLUMNS = ("removed", "metadata", "locations", "returned", "items")
+_MEAN = "mean:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ShardFiles:
+    """Which files belong to each shard at one revision; position is the shard's number."""
+
+    removed: npt.NDArray[np.int64]
+    """(S,) revision of the shard's `removed` file, or NONE."""
+    metadata: npt.NDArray[np.int64]
+    """(S,) generation of the shard's `metadata` file, or NONE."""
+    locations: npt.NDArray[np.int64]
+    """(S,) revision of the shard's `locations` file, or NONE."""
+    returned: npt.NDArray[np.int64]
+    """(S,) generation that all files of the shard must reach since deleted items of it came back, or NONE."""
+    items: npt.NDArray[np.int64]
+    """(S,) live items of the shard, or NONE where a listing before this column was made wrote it."""
+    means: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    """Numeric metadata column to (S,) its mean over the shard's items that have it, NaN where none has."""
+
+    def encode(self) -> bytes:
+        """As a Parquet file."""
+        columns: dict[str, npt.NDArray[Any]] = {name: getattr(self, name) for name in _SHARD_COLUMNS}
+        columns |= {f"{_MEAN}{name}": values for name, values in self.means.items()}
+        sink = io.BytesIO()
+        pq.write_table(pa.table(columns), sink, compression="zstd")
+        return sink.getvalue()
+
+    @classmethod
+    def decode(cls, data: bytes) -> "ShardFiles":
+        """What `encode` wrote."""
+        table = pq.read_table(pa.BufferReader(data))
+        names = table.column_names
+        none = np.full(table.num_rows, NONE, dtype=np.int64)
+        columns = {name: table[name].to_numpy() if name in names else none for name in _SHARD_COLUMNS}
+        means = {name[len(_MEAN) :]: table[name].to_numpy() for name in names if name.startswith(_MEAN)}
+        return cls(**columns, means=means)
