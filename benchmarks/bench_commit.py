@@ -117,6 +117,7 @@ def run(folder: str, run_id: str, shards: Sequence[int], rows: int, length: int,
         shard_ids=[f"{number:08d}" for number in range(max(shards) + 1)],
         tables=tables,
         metadata=np.full(max(shards) + 1, NONE, dtype=np.int32),
+        titles=np.full(max(shards) + 1, NONE, dtype=np.int32),
         specs=SPECS,
         selected=SPECS,
     )

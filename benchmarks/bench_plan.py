@@ -85,7 +85,7 @@ def generate(folder: Path, shards: int) -> None:
     ]
     counts = np.full(shards, ITEMS_A_SHARD, dtype=np.int64)
     none = np.full(shards, NONE, dtype=np.int64)
-    files = ShardFiles(removed=none, metadata=none, locations=none, returned=none, items=counts)
+    files = ShardFiles(removed=none, metadata=none, titles=none, locations=none, returned=none, items=counts)
     revision = Revision(
         revision=1, source="s3://clips", shard_size=ITEMS_A_SHARD, shard_count=shards,
         item_count=int(counts.sum()), new=int(counts.sum()), changed=0, deleted=0, unchanged=0, metadata_changed=0,
@@ -124,6 +124,7 @@ def plan_of(uri: str, of: dict[str, StageSpec]) -> tuple[Catalog, Plan]:
         shard_ids=catalog.shard_ids(),
         tables=StageTables(store),
         metadata=catalog.files.metadata.astype(np.int32),
+        titles=catalog.files.titles.astype(np.int32),
         returned=catalog.files.returned.astype(np.int32),
         specs=of,
         selected=of,
@@ -196,7 +197,7 @@ def count_requests(shards: int) -> tuple[int, int, int]:
         bucket = server.bucket()
         store = Store.open(bucket)
         none, counts = np.full(shards, NONE, dtype=np.int64), np.full(shards, ITEMS_A_SHARD, dtype=np.int64)
-        files = ShardFiles(removed=none, metadata=none, locations=none, returned=none, items=counts)
+        files = ShardFiles(removed=none, metadata=none, titles=none, locations=none, returned=none, items=counts)
         revision = Revision(
             revision=1, source="s", shard_size=512, shard_count=shards, item_count=1,
             new=1, changed=0, deleted=0, unchanged=0, metadata_changed=0,

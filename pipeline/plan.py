@@ -61,6 +61,7 @@ class Plan:
     targets: Mapping[str, Generations]
     """`NONE` where a stage is not pending."""
     metadata: Generations
+    """Generation of each shard's metadata file."""
     blocked: Mapping[str, int]
     """Stage to the number of shards where a stage it reads is missing and was not selected."""
     retry: Mapping[str, Mapping[int, frozenset[str]]]
@@ -129,6 +130,7 @@ def make_plan(
     shard_ids: Sequence[str],
     tables: FileLists,
     metadata: Generations,
+    titles: Generations,
     specs: Specs,
     selected: Iterable[str],
     returned: Generations | None = None,
@@ -140,7 +142,8 @@ def make_plan(
     Args:
         shard_ids: Every shard of the catalog; a shard's index is its number.
         tables: Where the stage files are listed.
-        metadata: (S,) generation of each shard's metadata table.
+        metadata: (S,) generation of each shard's metadata file.
+        titles: (S,) generation in which a title of each shard last changed.
         specs: The whole graph.
         selected: Stages that this run may work on.
         returned: (S,) generation that every file of a shard must reach since deleted items of it came back.
@@ -150,7 +153,7 @@ def make_plan(
     shards = len(shard_ids)
     existing = list_stages(tables, {name: spec.fingerprint for name, spec in specs.items()}, shards)
     floor = np.zeros(shards, dtype=np.int32) if returned is None else np.maximum(returned, 0)
-    targets, blocked = _targets(specs, set(selected), existing, metadata, floor)
+    targets, blocked = _targets(specs, set(selected), existing, titles, floor)
     if retry:
         _add_retries(specs, set(selected), targets, existing, retry, _highest(tables, np.maximum(metadata, floor)))
     allowed = np.zeros(shards, dtype=bool)

@@ -15,7 +15,7 @@ from pipeline.select import select_rows
 from pipeline.spec import Specs
 from pipeline.worker import one_line
 from records.flow import FlowRow, flow_table, header
-from records.items import CatalogItem
+from records.items import CatalogItem, Metadata
 from records.schemas import StageRow
 from storage.catalog import Catalog
 from storage.stage_tables import StageTables
@@ -72,13 +72,13 @@ class ShardReader:
     def lines(self, task: ShardTask) -> list[FlowRow]:
         """The items of the shard that have work, with what their stages read."""
         catalog, tables = _open(self.output_uri, self.catalog_revision, self.store)
-        metadata = (
-            catalog.read_metadata(task.shard_id, task.metadata_generation) if task.metadata_generation != NONE else {}
-        )
+        known = task.metadata_generation != NONE
+        metadata = catalog.metadata_rows(task.shard_id, task.metadata_generation) if known else []
         return select_rows(
             task=task,
             items=fetchable_items(catalog, task.shard_id),
-            metadata=metadata,
+            metadata={(row.video_id, row.version): Metadata(title=row.title, extra=row.extra) for row in metadata},
+            titles={(row.video_id, row.version): row.generation for row in metadata},
             tables={stage: self._stored(tables, stage, task) for stage in self._needed(task)},
             specs=self.specs,
         )

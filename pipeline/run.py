@@ -140,6 +140,7 @@ class Run:
             shard_ids=catalog.shard_ids(),
             tables=tables,
             metadata=catalog.files.metadata.astype(np.int32),
+            titles=catalog.files.titles.astype(np.int32),
             returned=catalog.files.returned.astype(np.int32),
             specs=self.specs,
             selected=stages,

@@ -19,15 +19,25 @@ def select_rows(
     task: ShardTask,
     items: Sequence[CatalogItem],
     metadata: Mapping[Key, Metadata],
+    titles: Mapping[Key, int],
     tables: Tables,
     specs: Specs,
 ) -> list[FlowRow]:
-    """The lines to issue, in the shard's order, each with its pending stages and the stored outcomes they read."""
+    """The lines to issue, in the shard's order, each with its pending stages and the stored outcomes they read.
+
+    Args:
+        task: The shard, and the files it is to get.
+        items: Its live items.
+        metadata: What is known of them.
+        titles: Item to the generation in which its title last changed.
+        tables: Stored lines.
+        specs: The whole graph.
+    """
     found: list[tuple[int, CatalogItem, tuple[str, ...]]] = []
     for position, item in enumerate(items):
         if item.key in task.skip:
             continue
-        pending = pending_stages(item.key, task, tables, specs)
+        pending = pending_stages(item.key, task, titles, tables, specs)
         if pending:
             found.append((position, item, pending))
     return [
@@ -49,22 +59,30 @@ def select_rows(
     ]
 
 
-def pending_stages(key: Key, task: ShardTask, tables: Tables, specs: Specs) -> tuple[str, ...]:
+def pending_stages(
+    key: Key, task: ShardTask, titles: Mapping[Key, int], tables: Tables, specs: Specs
+) -> tuple[str, ...]:
     """The stages this item must run: no line yet, one older than what it read, or a failure that is to be retried."""
     pending: list[str] = []
     for name in specs:
-        if name in task.targets and _is_pending(name, key, task, tables, specs, pending):
+        if name in task.targets and _is_pending(name, key, task, titles, tables, specs, pending):
             pending.append(name)
     return tuple(pending)
 
 
 def _is_pending(
-    name: str, key: Key, task: ShardTask, tables: Tables, specs: Specs, pending_upstream: Sequence[str]
+    name: str,
+    key: Key,
+    task: ShardTask,
+    titles: Mapping[Key, int],
+    tables: Tables,
+    specs: Specs,
+    pending_upstream: Sequence[str],
 ) -> bool:
     line = tables.get(name, {}).get(key)
     if line is None or any(read in pending_upstream for read in specs[name].reads):
         return True
-    if specs[name].reads_metadata and task.metadata_generation > line.generation:
+    if specs[name].reads_metadata and titles.get(key, line.generation) > line.generation:
         return True
     upstream = (tables.get(read, {}).get(key) for read in specs[name].reads)
     if any(read is not None and read.generation > line.generation for read in upstream):

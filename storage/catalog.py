@@ -70,6 +70,8 @@ class MetadataRow:
     version: int
     title: str
     extra: Mapping[str, str]
+    generation: int = 0
+    """Generation of the file in which its title last changed; 0 for the one it was listed with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,8 +183,12 @@ class Catalog:
 
     def read_metadata(self, shard_id: str, generation: int) -> dict[tuple[str, int], Metadata]:
         """Identity to metadata, for each item of the shard that has any, at one generation."""
-        rows = decode_records(MetadataRow, self._store.read_bytes(metadata_path(int(shard_id), generation)))
+        rows = self.metadata_rows(shard_id, generation)
         return {(row.video_id, row.version): Metadata(title=row.title, extra=row.extra) for row in rows}
+
+    def metadata_rows(self, shard_id: str, generation: int) -> list[MetadataRow]:
+        """The same as the lines of the file, each with the generation of its title."""
+        return decode_records(MetadataRow, self._store.read_bytes(metadata_path(int(shard_id), generation)))
 
     def highest_generations(self) -> npt.NDArray[np.int32]:
         """(S,) highest generation that the catalog itself has asked of each shard's files, NONE where it never did."""

@@ -8,6 +8,7 @@ refresh killed before that leaves files that nothing points at, and the next one
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ class _Writer:
         empty: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._removed = empty if base is None else base.files.removed.copy()
         self._metadata = empty if base is None else base.files.metadata.copy()
+        self._titles = empty if base is None else base.files.titles.copy()
         self.locations = LocationWriter(base, join, self.revision)
         self._returned = empty if base is None else base.files.returned.copy()
         self._items = empty if base is None else base.live_counts().copy()
@@ -122,17 +124,23 @@ class _Writer:
         return max(next_generation(shard_id), int(self._metadata[number]) + 1, int(self._returned[number]) + 1)
 
     def metadata_files(self, next_generation: Callable[[str], int]) -> Iterator[tuple[str, bytes]]:
-        """A whole new metadata file for each shard where a title was edited."""
+        """A whole new metadata file for each shard where some was edited; a line keeps the generation of its title."""
         for part in self._join.edited.partitions():
             by_shard: defaultdict[int, dict[tuple[str, int], MetadataRow]] = defaultdict(dict)
             for number, row in self._join.edited.read(part):
                 by_shard[number][row.video_id, row.version] = row
             for number, edited in sorted(by_shard.items()):
-                rows = self._metadata_before(number) | edited
-                shard_id = shard_name(number)
-                generation = self._generation(next_generation, shard_id)
+                generation = self._generation(next_generation, shard_name(number))
+                rows = self._metadata_before(number)
+                for key, row in edited.items():
+                    before = rows.get(key, replace(row, title="", generation=0))
+                    retitled = row.title != before.title
+                    rows[key] = replace(row, generation=generation if retitled else before.generation)
+                    if retitled:
+                        self._titles[number] = generation
                 self._metadata[number] = generation
-                ordered = [rows[key] for key in sorted(rows) if rows[key].title or rows[key].extra]
+                # A title that is gone leaves a line behind, which says when.
+                ordered = [row for _, row in sorted(rows.items()) if row.title or row.extra or row.generation]
                 self._means.set(number, ordered)
                 yield metadata_path(number, generation), encode_records(MetadataRow, ordered)
 
@@ -141,11 +149,7 @@ class _Writer:
         generation = int(self._base.files.metadata[number])
         if generation == NONE:
             return {}
-        found = self._base.read_metadata(shard_name(number), generation)
-        return {
-            key: MetadataRow(video_id=key[0], version=key[1], title=metadata.title, extra=metadata.extra)
-            for key, metadata in found.items()
-        }
+        return {(row.video_id, row.version): row for row in self._base.metadata_rows(shard_name(number), generation)}
 
     def shard_files(self) -> ShardFiles:
         """Which files belong to each shard now."""
@@ -154,6 +158,7 @@ class _Writer:
         return ShardFiles(
             removed=np.concatenate([self._removed, none]),
             metadata=np.concatenate([self._metadata, fresh]),
+            titles=np.concatenate([self._titles, fresh]),
             locations=self.locations.revisions(),
             returned=np.concatenate([self._returned, none]),
             items=np.concatenate([self._items, np.asarray(self._new_items, dtype=np.int64)]),

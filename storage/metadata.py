@@ -1,5 +1,6 @@
 """Reads the owner's table of titles and further columns: CSV, Parquet or JSON Lines, everything as text."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from storage.faults import redact
 from storage.line_files import read_lines, text_of
 from storage.source_objects import split_uri
 from storage.stores import Store
+
+logger = logging.getLogger(__name__)
 
 ID_COLUMNS = ("video_id", "item", "id")
 """Names under which an id is looked for, the first that is there."""
@@ -28,7 +31,10 @@ def read_metadata(uri: str) -> Iterator[tuple[str, Metadata]]:
 
 
 def _rows(where: str, lines: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[tuple[str, Metadata]]:
+    titled = False
+    line: Mapping[str, Any] = {}
     for number, line in lines:
+        titled = titled or TITLE_COLUMN in line
         column = next((name for name in ID_COLUMNS if name in line), None)
         if column is None:
             raise UserError(f"{where}: row {number} has no column {' or '.join(ID_COLUMNS)}")
@@ -38,6 +44,8 @@ def _rows(where: str, lines: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterato
             raise UserError(f"{where}: row {number} has an empty {column}")
         title = values.pop(TITLE_COLUMN, "")
         yield video_id, Metadata(title=title, extra={key: text for key, text in values.items() if text})
+    if line and not titled:
+        logger.warning("%s has no column %r, so it names no title; it has %s", where, TITLE_COLUMN, ", ".join(line))
 
 
 def overlaid(below: Metadata, above: Metadata) -> Metadata:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 NONE = -1
 """Where a shard has no file of a kind."""
 
-_SHARD_COLUMNS = ("removed", "metadata", "locations", "returned", "items")
+_SHARD_COLUMNS = ("removed", "metadata", "titles", "locations", "returned", "items")
 _MEAN = "mean:"
 
 
@@ -25,6 +25,8 @@ class ShardFiles:
     """(S,) revision of the shard's `removed` file, or NONE."""
     metadata: npt.NDArray[np.int64]
     """(S,) generation of the shard's `metadata` file, or NONE."""
+    titles: npt.NDArray[np.int64]
+    """(S,) generation in which a title of the shard last changed, or NONE: other columns make nothing stale."""
     locations: npt.NDArray[np.int64]
     """(S,) revision of the shard's `locations` file, or NONE."""
     returned: npt.NDArray[np.int64]

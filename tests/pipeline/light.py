@@ -114,6 +114,7 @@ def plan_for(
         shard_ids=[f"{number:08d}" for number in range(shards)],
         tables=tables,
         metadata=as_array((metadata or {}).items(), shards),
+        titles=as_array((metadata or {}).items(), shards),
         returned=as_array((returned or {}).items(), shards),
         specs=specs,
         selected=specs if selected is None else selected,

@@ -100,6 +100,25 @@ def test_an_edited_title_writes_its_shards_metadata_alone(store: Store) -> None:
     assert all(after[path] == before[path] for path in before if path in after)
 
 
+def test_other_columns_make_no_title_stale_and_a_title_that_goes_leaves_its_time(store: Store) -> None:
+    listing = [(video_id, (1, "e")) for video_id in ("a", "b")]
+
+    def edit(generation: int, **of: Metadata) -> list[int]:
+        refresh(store, (source_item(*one) for one in listing), of.items(), "mem", 3, lambda shard_id: generation)
+        return [int(one) for one in opened(store).files.titles]
+
+    assert edit(0, a=Metadata(title="t", extra={"views": "1"})) == [0]
+    assert edit(3, a=Metadata(title="t", extra={"views": "2"}), b=Metadata(extra={"views": "9"})) == [0]
+    assert edit(5, b=Metadata(title="u", extra={"views": "9"})) == [5]
+    assert edit(7, a=Metadata()) == [7]
+    catalog = opened(store)
+    generation = int(catalog.files.metadata[0])
+    assert {row.video_id: (row.title, row.generation) for row in catalog.metadata_rows("00000000", generation)} == {
+        "a": ("", 7),
+        "b": ("u", 5),
+    }
+
+
 def test_new_content_keeps_its_metadata_where_no_table_is_given(store: Store) -> None:
     extra = Metadata(title="t", extra={"likes": "3"})
     refresh(store, [source_item("a", (1, "e"))], [("a", extra)], "mem", 3, lambda shard_id: 0)

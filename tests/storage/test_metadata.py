@@ -34,6 +34,18 @@ def test_every_format_gives_the_same(store: Store, tmp_path: Path) -> None:
     assert list(read_metadata(store.uri("t/meta.tsv"))) == [("1", Metadata(title="a,b"))]
 
 
+def test_a_table_without_titles_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, text in (
+        ("named.csv", "id,name\na,A name\n"),
+        ("later.jsonl", '{"id": "a"}\n{"id": "b", "title": "t"}\n'),
+    ):
+        (tmp_path / name).write_text(text)
+        list(read_metadata(str(tmp_path / name)))
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "named.csv has no column 'title'" in said
+    assert "id, name" in said
+
+
 def test_a_file_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "meta.csv").write_text("id,title\n1,x\n")
     monkeypatch.chdir(tmp_path)
