@@ -1,0 +1,291 @@
+"""One publish, from stage tables to a release: plan, items, gates, vectors, report, manifest, pointer.
+
+Each step can be killed at any moment: before the manifest nobody sees a release, after it the release is whole, and the
+same command goes on. docs/releases.md says what each step leaves.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Literal
+
+import pyarrow as pa
+
+from pipeline.ahead import ahead
+from pipeline.config import RunConfig
+from pipeline.publish_evidence import Previous, evidence_of, load_previous
+from pipeline.publish_manifest import make_manifest
+from pipeline.publish_parts import PartDone, PartNotes, PartWriter, one_dimension, part_notes_path
+from pipeline.publish_plan import PublishPlan, make_publish_plan
+from pipeline.publish_tasks import run_tasks
+from pipeline.publish_vectors import IdsTask, PartRows, PieceTask, VectorFile, WholeWriter, piece_tasks
+from pipeline.quality_gates import Evidence, GateResult, failed, judge
+from pipeline.quality_stats import ReleaseStatistics
+from pipeline.ray_session import ray_session
+from pipeline.release_report import ReportInput, render_report
+from pipeline.spec import Specs
+from records.errors import UserError
+from records.releases import VIEWS, ReleaseFile, checked_name
+from storage.catalog import Catalog
+from storage.leases import Lease
+from storage.releases import Releases, part_path, release_path, vectors_path
+from storage.stage_tables import StageTables
+from storage.stores import Store
+from storage.tables import encode_table
+from storage.uploads import piece_bytes_for
+
+logger = logging.getLogger(__name__)
+
+NOTES_AHEAD = 4
+
+State = Literal["published", "unchanged", "refused"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """How a publish ended."""
+
+    state: State
+    """`unchanged`: the release was there already; `refused`: a gate failed."""
+    release: str
+    latest_moved: bool
+    report_uri: str
+    items: int = 0
+    results: Sequence[GateResult] = ()
+    """Every gate; empty where nothing was judged."""
+
+    @property
+    def failures(self) -> list[GateResult]:
+        """The gates that failed."""
+        return failed(list(self.results))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gathered:
+    """What the parts' notes say together."""
+
+    done: Sequence[PartDone]
+    statistics: ReleaseStatistics
+    sample: pa.Table
+    """With `shard_id`."""
+
+    @property
+    def rows(self) -> int:
+        return self.statistics.rows
+
+    @property
+    def dimension(self) -> int:
+        return one_dimension(part.dimension for part in self.done)
+
+
+@dataclass(slots=True, kw_only=True)
+class Publish:
+    """One publish, under the publishers' lease."""
+
+    name: str
+    config: RunConfig
+    specs: Specs
+    store: Store
+    output_uri: str
+    lease: Lease
+    run_id: str
+    allow_partial: bool = False
+    _releases: Releases = field(init=False)
+    _catalog: Catalog = field(init=False)
+    _plan: PublishPlan = field(init=False)
+
+    def execute(self) -> Published:
+        """Does what is left to do.
+
+        Raises:
+            UserError: Shards are unfinished, or another content has this name.
+            BusyError: Another publish took over.
+            ReelscribeError: A stage file is damaged, or a task kept dying.
+        """
+        checked_name(self.name)
+        self._releases = Releases(self.store)
+        catalog = Catalog.open(self.store)
+        if catalog is None:
+            raise UserError(f"{self.store.root} has no catalog: run jobs.annotate first")
+        self._catalog = catalog
+        self._plan = make_publish_plan(
+            catalog, StageTables(self.store), self.specs, self.config.publish, allow_partial=self.allow_partial
+        )
+        there = self._releases.manifest(self.name)
+        if there is not None:
+            if there.content != self._plan.content:
+                raise UserError(
+                    f"release {self.name} is there already and holds something else: choose another name "
+                    "(a release never changes)"
+                )
+            return self._point("unchanged", there.counts["items"], ())
+        self._releases.clear(self.name, keep_work=self._plan.work)
+        self._releases.begin_work(self.name, self._plan.work)
+        with ray_session(self.config.local_ray, self.config.graph):
+            return self._make()
+
+    def _make(self) -> Published:
+        previous = load_previous(self._releases)
+        gathered = self._items()
+        evidence = evidence_of(gathered.statistics, gathered.sample, previous, self.config)
+        results = judge(evidence, self.config.publish.gates)
+        report = self._report(gathered, evidence, results, previous)
+        self.lease.check()
+        if failed(results):
+            path = f"runs/{self.run_id}/report.html"
+            self.store.create(path, report)
+            return Published(
+                state="refused",
+                release=self.name,
+                latest_moved=False,
+                report_uri=self.store.uri(path),
+                items=gathered.rows,
+                results=results,
+            )
+        files = self._whole(gathered)
+        sample = encode_table(gathered.sample.drop_columns(["shard_id"]))
+        small = {"report.html": (report, 0), "sample.parquet": (sample, len(gathered.sample))}
+        self._releases.write_over([(release_path(self.name, path), data) for path, (data, _) in small.items()])
+        files += [ReleaseFile(path=path, size_bytes=len(data), rows=rows) for path, (data, rows) in small.items()]
+        self._commit(gathered, results, previous, files)
+        return self._point("published", gathered.rows, results)
+
+    def _items(self) -> _Gathered:
+        """The items files, and what was counted of them."""
+        writer = PartWriter(
+            output_uri=self.output_uri,
+            release=self.name,
+            work=self._plan.work,
+            catalog_revision=self._catalog.revision,
+            fingerprints={name: spec.fingerprint for name, spec in self.specs.items()},
+            vector_dtype=self.config.embed.dtype,
+            sample_below=self._plan.sample_below,
+            config=self.config.publish,
+        )
+        for count, _ in enumerate(run_tasks(list(self._plan.tasks()), writer, self.config.publish), start=1):
+            self.lease.check()
+            logger.info("release=%s items files: %d of %d", self.name, count, self._plan.parts)
+        done: list[PartDone] = []
+        statistics, samples = ReleaseStatistics(), []
+        paths = [part_notes_path(self.name, self._plan.work, number) for number in range(self._plan.parts)]
+        for notes in ahead(lambda path: PartNotes.read(self.store, path), paths, depth=NOTES_AHEAD):
+            done.append(notes.done)
+            statistics = statistics.merged(notes.statistics)
+            samples.append(notes.sample)
+        if not statistics.rows:
+            raise UserError(f"{self.store.root}: every item was deleted or superseded, there is nothing to release")
+        return _Gathered(done=done, statistics=statistics, sample=pa.concat_tables(samples).combine_chunks())
+
+    def _report(
+        self, gathered: _Gathered, evidence: Evidence, results: list[GateResult], previous: Previous | None
+    ) -> bytes:
+        return render_report(
+            ReportInput(
+                release=self.name,
+                source=self._catalog.source,
+                previous=previous.manifest.release if previous is not None else "",
+                fingerprints={name: spec.fingerprint for name, spec in self.specs.items()},
+                models={name: spec.footer.get("model", "") for name, spec in self.specs.items()},
+                left_out=self._plan.left_out,
+                evidence=evidence,
+                results=results,
+                sample=gathered.sample,
+                catalog=self._catalog,
+                config=self.config,
+            )
+        )
+
+    def _whole(self, gathered: _Gathered) -> list[ReleaseFile]:
+        """The objects that hold every row; what a killed publish of this content finished stays."""
+        parts, first = [], 0
+        for part in gathered.done:
+            parts.append(
+                PartRows(path=release_path(self.name, part_path(part.number)), first_row=first, rows=part.rows)
+            )
+            first += part.rows
+        vectors = [self._vector_file(view, gathered) for view in VIEWS]
+        tasks: list[PieceTask | IdsTask] = []
+        ids_path = release_path(self.name, "item_ids.parquet")
+        if not self.store.exists(ids_path):
+            tasks.append(IdsTask(path=ids_path, parts=tuple(parts)))
+        pending = {file.view: file for file in vectors if not self.store.exists(file.path)}
+        tokens = {view: self.store.start_upload(file.path) for view, file in pending.items()}
+        for view, file in pending.items():
+            piece_bytes = piece_bytes_for(file.size_bytes, self.config.publish.piece_bytes)
+            tasks += piece_tasks(file, tokens[view], piece_bytes, parts)
+        receipts: dict[str, dict[int, str]] = {view: {} for view in pending}
+        for answer in run_tasks(tasks, WholeWriter(output_uri=self.output_uri), self.config.publish):
+            self.lease.check()
+            if answer:
+                receipts[answer["view"]][answer["number"]] = answer["receipt"]
+        for view, file in pending.items():
+            ordered = [receipts[view][number] for number in sorted(receipts[view])]
+            self.store.finish_upload(file.path, tokens[view], ordered, file.size_bytes)
+        logger.info("release=%s vectors: %d x %d of %d views", self.name, gathered.rows, gathered.dimension, len(VIEWS))
+        items = [
+            ReleaseFile(path=part_path(part.number), size_bytes=part.size_bytes, rows=part.rows, sha256=part.sha256)
+            for part in gathered.done
+        ]
+        arrays = [
+            ReleaseFile(path=vectors_path(file.view), size_bytes=file.size_bytes, rows=file.rows) for file in vectors
+        ]
+        ids = ReleaseFile(path="item_ids.parquet", size_bytes=self.store.size(ids_path), rows=gathered.rows)
+        return [*items, *arrays, ids]
+
+    def _part_rows(self, done: Sequence[PartDone]) -> list[PartRows]:
+        parts: list[PartRows] = []
+        first = 0
+        for part in done:
+            path = release_path(self.name, part_path(part.number))
+            parts.append(PartRows(path=path, first_row=first, rows=part.rows))
+            first += part.rows
+        return parts
+
+    def _vector_file(self, view: str, gathered: _Gathered) -> VectorFile:
+        return VectorFile(
+            path=release_path(self.name, vectors_path(view)),
+            view=view,
+            rows=gathered.rows,
+            dimension=gathered.dimension,
+            dtype=self.config.embed.dtype,
+        )
+
+    def _commit(
+        self,
+        gathered: _Gathered,
+        results: Sequence[GateResult],
+        previous: Previous | None,
+        files: Sequence[ReleaseFile],
+    ) -> None:
+        """The manifest, once everything that it names is there and nothing else is."""
+        ordered = sorted(files, key=lambda file: PurePosixPath(file.path).parts)
+        self._releases.abort_uploads(self.name)
+        self._releases.remove_others(self.name, {file.path: file.size_bytes for file in ordered})
+        self.lease.check()
+        manifest = make_manifest(
+            release=self.name,
+            plan=self._plan,
+            catalog=self._catalog,
+            config=self.config,
+            specs=self.specs,
+            statistics=gathered.statistics,
+            dimension=gathered.dimension,
+            results=results,
+            previous=previous.manifest.release if previous is not None else "",
+            files=ordered,
+        )
+        self._releases.commit(manifest)
+
+    def _point(self, state: State, items: int, results: Sequence[GateResult]) -> Published:
+        self.lease.check()
+        moved = self._releases.point_latest(self.name)
+        self._releases.forget_work(self.name)
+        return Published(
+            state=state,
+            release=self.name,
+            latest_moved=moved,
+            report_uri=self.store.uri(release_path(self.name, "report.html")),
+            items=items,
+            results=results,
+        )
