@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,4 +94,5 @@ def _overlaps(
 
 
 def _keys(sample: pa.Table) -> list[Key]:
-    return list(zip(sample["video_id"].to_pylist(), sample["version"].to_pylist(), strict=True))
+    columns: list[list[Any]] = [sample[name].to_pylist() for name in ("video_id", "version")]
+    return list(zip(*columns, strict=True))

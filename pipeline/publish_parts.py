@@ -24,14 +24,16 @@ from storage.catalog import Catalog
 from storage.releases import part_path, release_path, work_path
 from storage.stage_tables import StageTables
 from storage.stores import Store
-from storage.tables import encode_table
+from storage.tables import encode_table, parquet_writer
 from storage.uploads import ObjectWriter
 
 SHARDS_AHEAD = 3
 """Shards read while one is written: what a task holds in memory, beside a row group and two pieces."""
 
 DICTIONARY_COLUMNS = ("language", *(f"missing_{view}" for view in VIEWS))
-"""Columns of few different values; the others are written plain."""
+"""Columns of few different values."""
+VECTOR_COLUMNS = tuple(f"vector_{view}" for view in VIEWS)
+"""Columns of numbers that compress by a few percent at most, and would cost most of the time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +116,10 @@ class PartWriter:
         schema = items_schema(self.vector_dtype)
         statistics, samples, dimension = ReleaseStatistics(), [_sample_schema(schema).empty_table()], 0
         store.delete([path])  # a killed task's: the notes, not the file, say that a part is done
-        with ObjectWriter(store, path) as file, _parquet(file, schema) as writer:
+        with (
+            ObjectWriter(store, path) as file,
+            parquet_writer(file, schema, plain=VECTOR_COLUMNS, dictionary=DICTIONARY_COLUMNS) as writer,
+        ):
             rows = _RowGroups(writer, schema, self.config.row_group_rows)
             for shard, table, counted in ahead(self._read, task.shards, depth=SHARDS_AHEAD):
                 statistics = statistics.merged(counted)
@@ -149,7 +154,8 @@ class PartWriter:
         return source, table, shard_statistics(table, tables, made_with)
 
     def _sampled(self, table: pa.Table, shard: ShardSource) -> pa.Table:
-        chosen = [hash64(video_id) < self.sample_below for video_id in table["video_id"].to_pylist()]
+        ids: list[Any] = table["video_id"].to_pylist()
+        chosen = [hash64(video_id) < self.sample_below for video_id in ids]
         rows = table.filter(pa.array(chosen, pa.bool_()))
         return rows.append_column(
             pa.field("shard_id", pa.string()), pa.array([shard.shard_id] * len(rows), pa.string())
@@ -191,20 +197,6 @@ class _RowGroups:
         """Writes what is left."""
         if len(self._waiting):
             self._writer.write_table(self._waiting, row_group_size=self._size)
-
-
-def _parquet(file: ObjectWriter, schema: pa.Schema) -> pq.ParquetWriter:
-    leaves = [column.path for column in _leaves(schema)]
-    # Numbers of vectors compress by a few percent at most, and cost most of the time.
-    codecs = {path: "none" if path.startswith("vector_") else "zstd" for path in leaves}
-    return pq.ParquetWriter(file, schema, compression=codecs, use_dictionary=list(DICTIONARY_COLUMNS))
-
-
-def _leaves(schema: pa.Schema) -> list[Any]:
-    sink = pa.BufferOutputStream()
-    pq.write_table(schema.empty_table(), sink)
-    parquet = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
-    return [parquet.column(index) for index in range(len(parquet))]
 
 
 def _sample_schema(schema: pa.Schema) -> pa.Schema:

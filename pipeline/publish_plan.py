@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -176,8 +177,8 @@ def _digest(catalog: Catalog, plan: Plan, specs: Specs, released: npt.NDArray[np
     digest = hashlib.blake2b(digest_size=16)
     fingerprints = {name: spec.fingerprint for name, spec in specs.items()}
     digest.update(json.dumps([FORMAT, REVISION, fingerprints], sort_keys=True).encode())
-    columns = [plan.existing[stage] for stage in STAGES if stage in specs]
+    columns: list[npt.NDArray[Any]] = [plan.existing[stage] for stage in STAGES if stage in specs]
     for column in (*columns, plan.metadata, catalog.files.removed):
-        digest.update(np.ascontiguousarray(column[released], dtype="<i8").tobytes())
+        digest.update(column[released].astype("<i8").tobytes())
     digest.update(released.astype("<i8").tobytes())
     return digest.hexdigest()

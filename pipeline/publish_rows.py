@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from pipeline.quality_stats import Floats, ReleaseStatistics, TextStatistics, ViewStatistics, counts_of
 from pipeline.sketches import Distinct, Repeats, hash64
@@ -18,6 +18,10 @@ from records.releases import ERROR_TYPE, TAG_TYPE, VIEWS, items_schema
 from records.schemas import VectorDtype
 
 Key = tuple[str, int]
+Column = Any
+"""An Arrow array, chunked or not."""
+
+pc: Any = pyarrow.compute  # the stubs know few of the types that its functions take
 
 
 def aligned(stage: str, table: pa.Table, keys: Sequence[Key]) -> pa.Table:
@@ -82,7 +86,7 @@ def row_errors(tables: Mapping[str, pa.Table], rows: int) -> list[list[dict[str,
     for stage in STAGES:
         names = ("error", "video_failure", "audio_failure") if stage == "decode" else ("error",)
         for name in names if stage in tables else ():
-            column = tables[stage][name]
+            column: Column = tables[stage][name]
             places = np.flatnonzero(_is_valid(column))
             for place, failure in zip(places.tolist(), column.take(pa.array(places)).to_pylist(), strict=True):
                 found[place].append(
@@ -107,7 +111,7 @@ def shard_statistics(
         tables: What it was made of.
         made_with: Stage to what its file says of its making.
     """
-    errors: list[list[dict[str, Any]]] = table["errors"].to_pylist()
+    errors: list[Any] = table["errors"].to_pylist()
     kinds: dict[str, list[str]] = {stage: [] for stage in tables}
     failed = dict.fromkeys(tables, 0)
     for row in errors:
@@ -115,7 +119,8 @@ def shard_statistics(
             kinds[error["stage"]].append(error["kind"])
         for stage in {error["stage"] for error in row}:
             failed[stage] += 1
-    captions = [" ".join(text.split()) for text in table["caption"].to_pylist() if text and text.strip()]
+    texts: list[Any] = table["caption"].to_pylist()
+    captions = [" ".join(text.split()) for text in texts if text and text.strip()]
     spoken, uncertain = _languages(tables.get("transcribe"))
     decode = tables["decode"]
     return ReleaseStatistics(
@@ -139,7 +144,7 @@ _TEXTS = {"caption": "caption", "transcript": "transcribe", "audio_description":
 """A text of a release to the stage that writes it."""
 
 
-def vectors_of(column: pa.ChunkedArray | pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+def vectors_of(column: Column) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """The vectors that there are, (n, D) in their own type, and (rows,) where there is one.
 
     Raises:
@@ -150,15 +155,14 @@ def vectors_of(column: pa.ChunkedArray | pa.Array) -> tuple[npt.NDArray[Any], np
     if len(lengths) > 1:
         raise ReelscribeError(f"vectors of {lengths.tolist()} dimensions under one fingerprint: run embed again")
     dimension = int(lengths[0]) if len(lengths) else 0
-    flat = pc.list_flatten(column)
-    flat = flat.combine_chunks() if isinstance(flat, pa.ChunkedArray) else flat
-    values: npt.NDArray[Any] = flat.to_numpy(zero_copy_only=False)
+    values = np.asarray(pc.list_flatten(column))
     return values.reshape(int(has.sum()), dimension), has
 
 
 def _view_statistics(table: pa.Table, embed: pa.Table, view: str) -> ViewStatistics:
     vectors, _ = vectors_of(table[f"vector_{view}"])
-    missing = [reason for reason in table[f"missing_{view}"].to_pylist() if reason]
+    reasons: list[Any] = table[f"missing_{view}"].to_pylist()
+    missing = [reason for reason in reasons if reason]
     cut = int(pc.sum(pc.struct_field(embed[view], "cut")).as_py() or 0)
     doubles: Floats = vectors.astype(np.float64)
     return ViewStatistics.of(doubles, counts_of(missing), cut)
@@ -166,7 +170,7 @@ def _view_statistics(table: pa.Table, embed: pa.Table, view: str) -> ViewStatist
 
 def _text_statistics(stage: str, table: pa.Table) -> TextStatistics:
     lengths = np.asarray(pc.fill_null(pc.utf8_length(pc.utf8_trim_whitespace(table["text"])), 0), dtype=np.int64)
-    expected = np.asarray(pc.fill_null(pc.equal(table["note"], ""), False), dtype=bool)
+    expected: npt.NDArray[np.bool_] = np.asarray(pc.fill_null(pc.equal(table["note"], ""), False)).astype(bool)
     truncated = 0
     if stage == "caption":
         truncated = int(pc.sum(pc.equal(table["finish_reason"], "length")).as_py() or 0)
@@ -179,8 +183,8 @@ def _languages(table: pa.Table | None) -> tuple[list[str], int]:
     """The language of every transcript with words, and how many of them are uncertain."""
     if table is None:
         return [], 0
-    texts, codes = table["text"].to_pylist(), table["language"].to_pylist()
-    certain = table["language_probability"].to_pylist()
+    columns: list[list[Any]] = [table[name].to_pylist() for name in ("text", "language", "language_probability")]
+    texts, codes, certain = columns
     spoken = [place for place, text in enumerate(texts) if text and text.strip() and codes[place]]
     return [codes[place] for place in spoken], sum(certain[place] < 0.5 for place in spoken)
 
@@ -192,30 +196,31 @@ def footer_note(metadata: Mapping[bytes, bytes] | None) -> str:
     return json.dumps(kept, sort_keys=True)
 
 
-def _text(tables: Mapping[str, pa.Table], stage: str, column: str, rows: int) -> Any:  # noqa: ANN401 - Arrow's arrays
+def _text(tables: Mapping[str, pa.Table], stage: str, column: str, rows: int) -> Column:
     return tables[stage][column] if stage in tables else pa.nulls(rows, pa.string())
 
 
-def _tags(table: pa.Table | None, rows: int) -> Any:  # noqa: ANN401 - Arrow's arrays
+def _tags(table: pa.Table | None, rows: int) -> Column:
     """Labels and scores, two lists, as one list of both."""
     if table is None:
         return pa.nulls(rows, pa.list_(TAG_TYPE))
-    labels, scores = table["labels"].combine_chunks(), table["scores"].combine_chunks()
-    lengths = pc.fill_null(pc.list_value_length(labels), 0)
-    offsets = np.concatenate([[0], np.cumsum(np.asarray(lengths))]).astype(np.int32)
-    pairs = pa.StructArray.from_arrays([labels.flatten(), scores.flatten()], fields=list(TAG_TYPE))
-    return pa.ListArray.from_arrays(pa.array(offsets), pairs, mask=labels.is_null())
+    labels: Column = table["labels"].combine_chunks()
+    scores: Column = table["scores"].combine_chunks()
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(labels), 0))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    pairs: Column = pa.StructArray.from_arrays([labels.flatten(), scores.flatten()], fields=list(TAG_TYPE))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pairs, mask=labels.is_null())
 
 
-def _kinds(table: pa.Table) -> Any:  # noqa: ANN401 - Arrow's arrays
+def _kinds(table: pa.Table) -> Column:
     return pc.coalesce(pc.struct_field(table["error"], "kind"), "")
 
 
-def _is_valid(column: Any) -> npt.NDArray[np.bool_]:  # noqa: ANN401 - Arrow's arrays
+def _is_valid(column: Column) -> npt.NDArray[np.bool_]:
     return np.asarray(pc.is_valid(column), dtype=bool)
 
 
-def _array(values: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - Arrow's arrays or plain values
+def _array(values: Column, kind: pa.DataType) -> Column:
     if isinstance(values, list):
         return pa.array(values, kind)
     return values if values.type == kind else values.cast(kind)

@@ -44,10 +44,11 @@ def run_tasks(
     if not tasks:
         return
     with _no_lost_blocks():
+        runner: Any = _Runner(work)
         dataset = ray.data.from_items(
             [{"task": pickle.dumps(task)} for task in tasks], override_num_blocks=len(tasks)
         ).map_batches(
-            _Runner(work),
+            lambda batch: runner(batch),
             batch_size=None,
             batch_format="numpy",
             num_cpus=config.task_cpus,
@@ -56,7 +57,8 @@ def run_tasks(
     answered = 0
     try:
         for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
-            for pickled in block["answer"].to_pylist():
+            answers: Any = block["answer"]
+            for pickled in answers.to_pylist():
                 answer, wrong = pickle.loads(pickled)
                 if wrong:
                     raise ReelscribeError(wrong)

@@ -19,6 +19,7 @@ from records.releases import IDS_COLUMNS, IDS_SCHEMA, ids_table, npy_header
 from records.schemas import VectorDtype
 from storage.backends import Piece
 from storage.stores import Store
+from storage.tables import parquet_writer
 from storage.uploads import ObjectWriter
 
 PARTS_AHEAD = 4
@@ -163,6 +164,6 @@ def write_ids(store: Store, task: IdsTask) -> None:
         with store.open_input(part.path) as source:
             return ids_table(pq.ParquetFile(source, pre_buffer=True).read(columns=list(IDS_COLUMNS)))
 
-    with ObjectWriter(store, task.path) as file, pq.ParquetWriter(file, IDS_SCHEMA, compression="zstd") as writer:
+    with ObjectWriter(store, task.path) as file, parquet_writer(file, IDS_SCHEMA) as writer:
         for table in ahead(read, task.parts, depth=PARTS_AHEAD):
             writer.write_table(table)

@@ -157,7 +157,7 @@ def _errors(statistics: ReleaseStatistics, limits: GateLimits) -> Iterator[GateR
 def _texts(statistics: ReleaseStatistics, limits: GateLimits) -> Iterator[GateResult]:
     rows = limits.min_rows
     for name, text in statistics.texts.items():
-        what = f"rows that should have a {name.replace('_', ' ')}"
+        what = f"rows with {name.replace('_', ' ')}s due"
         yield _share("empty_share", name, text.empty, text.expected, limits.max_empty_share, what, rows)
     for name, text in statistics.texts.items():
         if name in GENERATED:

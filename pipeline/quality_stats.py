@@ -167,7 +167,7 @@ def _merged(one: Any, other: Any) -> Any:  # noqa: ANN401 - any field's value
     """Numbers add up, sketches merge, mappings do either key by key."""
     if isinstance(one, Mapping):
         both = {key: _merged(one[key], other[key]) for key in one.keys() & other.keys()}
-        return dict(sorted({**one, **other, **both}.items()))
+        return {**one, **other, **both}
     if isinstance(one, int | float):
         return one + other
     return one.merged(other)

@@ -65,7 +65,7 @@ def gallery(sample: pa.Table, catalog: Catalog, config: RunConfig) -> list[Galle
         catalog: Says how to fetch an item.
         config: How many items and frames; the limits on fetching and decoding.
     """
-    ids = sample["video_id"].to_pylist()
+    ids: list[Any] = sample["video_id"].to_pylist()
     order = sorted(range(len(ids)), key=lambda place: (hash64(ids[place]), ids[place]))
     chosen = order[: config.publish.gallery_items]
     near = {view: _near(sample, view, chosen) for view in VIEWS}

@@ -20,6 +20,8 @@ from records.releases import VIEWS
 COLOURS = ("#2f6f9f", "#d9822b", "#4f9d69", "#b5504f", "#7d6aa8", "#8a6d4b", "#c774a8", "#6b7280", "#a3a33a", "#3aa0a3")
 NOW, BEFORE = COLOURS[0], "#9aa5b1"
 MOST_PAIRS = 200_000
+NARROW, WIDE = 5.3, 11.2
+"""Inches; two narrow ones stand side by side on the page."""
 
 _STYLE: Mapping[str, Any] = {
     "svg.hashsalt": "release",  # the same data give the same bytes
@@ -38,14 +40,15 @@ _STYLE: Mapping[str, Any] = {
 def plots(evidence: Evidence, sample: pa.Table) -> dict[str, str]:
     """Caption to picture, in the order of the report; a plot without anything to show is left out."""
     statistics, previous = evidence.statistics, evidence.previous
-    with mpl.rc_context(dict(_STYLE)):
+    style: Any = dict(_STYLE)
+    with mpl.rc_context(style):
         drawn = {
             "Rows without a result, by stage and kind of failure": _errors(statistics),
             "Rows without a vector, by view and reason": _missing(statistics),
-            "Length of texts, in characters": _lengths(statistics, previous),
             "Languages of transcripts": _languages(statistics, previous),
-            "Cosine of pairs of sampled items": _cosines(sample),
             "Singular values of the sampled vectors, relative to the largest": _spectra(evidence),
+            "Length of texts, in characters": _lengths(statistics, previous),
+            "Cosine of pairs of sampled items": _cosines(sample),
             "The sampled items along the two main axes of each view": _maps(sample),
         }
     return {caption: picture for caption, picture in drawn.items() if picture is not None}
@@ -63,7 +66,7 @@ def _missing(statistics: ReleaseStatistics) -> str | None:
 
 def _stacked(bars: Mapping[str, Mapping[str, int]], rows: int) -> str:
     """One horizontal bar a name, in shares of the rows, stacked by what it counts."""
-    figure = Figure(figsize=(6.2, 0.42 * len(bars) + 1.1), layout="constrained")
+    figure = Figure(figsize=(NARROW, 0.3 * len(bars) + 1.1), layout="constrained")
     axes = figure.subplots()
     names = list(bars)
     parts = sorted({part for counts in bars.values() for part in counts})
@@ -85,7 +88,7 @@ def _lengths(statistics: ReleaseStatistics, previous: ReleaseStatistics | None) 
     texts = {name: text.lengths for name, text in statistics.texts.items() if text.lengths.count}
     if not texts:
         return None
-    figure = Figure(figsize=(9.6, 2.5), layout="constrained")
+    figure = Figure(figsize=(WIDE, 2.5), layout="constrained")
     for axes, (name, lengths) in zip(figure.subplots(1, len(texts), squeeze=False)[0], texts.items(), strict=True):
         before = previous.texts.get(name) if previous is not None else None
         edges = length_edges()
@@ -109,7 +112,7 @@ def _languages(statistics: ReleaseStatistics, previous: ReleaseStatistics | None
     if not statistics.languages:
         return None
     ordered = sorted(statistics.languages, key=lambda code: (-statistics.languages[code], code))[:12]
-    figure = Figure(figsize=(6.2, 2.4), layout="constrained")
+    figure = Figure(figsize=(NARROW, 2.6), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(ordered))
     mixes = [(NOW, "this release", statistics.languages)]
@@ -129,7 +132,7 @@ def _cosines(sample: pa.Table) -> str | None:
     views = {view: units for view, units in views.items() if len(units) > 1}
     if not views:
         return None
-    figure = Figure(figsize=(9.6, 2.3), layout="constrained")
+    figure = Figure(figsize=(WIDE, 2.3), layout="constrained")
     for axes, (view, units) in zip(figure.subplots(1, len(views), squeeze=False)[0], views.items(), strict=True):
         rows = min(len(units), int(np.sqrt(2 * MOST_PAIRS)))
         cosines = (units[:rows] @ units[:rows].T)[np.triu_indices(rows, 1)]
@@ -146,7 +149,7 @@ def _spectra(evidence: Evidence) -> str | None:
     spectra = {view: found for view, found in spectra.items() if found.singular_values[0] > 0}
     if not spectra:
         return None
-    figure = Figure(figsize=(6.2, 2.6), layout="constrained")
+    figure = Figure(figsize=(NARROW, 2.6), layout="constrained")
     axes = figure.subplots()
     for number, (view, found) in enumerate(spectra.items()):
         values = np.asarray(found.singular_values)
@@ -165,7 +168,7 @@ def _maps(sample: pa.Table) -> str | None:
     views = {view: units for view, units in views.items() if min(units.shape) > 1}
     if not views:
         return None
-    figure = Figure(figsize=(9.6, 2.6), layout="constrained")
+    figure = Figure(figsize=(WIDE, 2.6), layout="constrained")
     for axes, (view, units) in zip(figure.subplots(1, len(views), squeeze=False)[0], views.items(), strict=True):
         centred = units - units.mean(axis=0)
         axis = np.linalg.eigh(centred.T @ centred)[1][:, [-1, -2]]
@@ -181,5 +184,6 @@ def _maps(sample: pa.Table) -> str | None:
 
 def _svg(figure: Figure) -> str:
     buffer = io.BytesIO()
-    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+    canvas: Any = FigureCanvasSVG(figure)
+    canvas.print_svg(buffer, metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"

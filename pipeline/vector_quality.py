@@ -55,7 +55,8 @@ def unit_rows(vectors: Floats) -> Floats:
     """(n, D) brought to unit length; rows that are zero or not finite become zero."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     good = np.isfinite(norms) & (norms > 0)
-    return np.where(good, vectors, 0.0) / np.where(good, norms, 1.0)
+    units: Floats = np.where(good, vectors, 0.0) / np.where(good, norms, 1.0)
+    return units
 
 
 def neighbours(units: Floats, k: int) -> tuple[Integers, Floats]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from records.errors import UserError
 from records.schemas import VectorDtype
@@ -46,7 +46,7 @@ ERROR_TYPE = pa.struct(
 
 def items_schema(vector_dtype: VectorDtype) -> pa.Schema:
     """The schema of `items/part-*.parquet`. A text is null where its stage failed and empty where there is none."""
-    fields = [
+    fields: list[pa.Field[Any]] = [
         pa.field("video_id", pa.string(), nullable=False),
         pa.field("version", pa.int64(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
@@ -67,18 +67,18 @@ def items_schema(vector_dtype: VectorDtype) -> pa.Schema:
     return pa.schema([*fields, pa.field("errors", pa.list_(ERROR_TYPE), nullable=False)])
 
 
-IDS_SCHEMA = pa.schema(
-    [
-        pa.field("video_id", pa.string(), nullable=False),
-        pa.field("version", pa.int64(), nullable=False),
-        *(pa.field(f"has_{view}", pa.bool_(), nullable=False) for view in VIEWS),
-    ]
-)
+_IDS: "list[pa.Field[Any]]" = [
+    pa.field("video_id", pa.string(), nullable=False),
+    pa.field("version", pa.int64(), nullable=False),
+    *(pa.field(f"has_{view}", pa.bool_(), nullable=False) for view in VIEWS),
+]
+IDS_SCHEMA = pa.schema(_IDS)
 
 
 def ids_table(items: pa.Table) -> pa.Table:
     """The lines of `item_ids.parquet` for rows of an items file; reads the columns of `IDS_COLUMNS`."""
-    has = [pc.equal(items[f"missing_{view}"], "") for view in VIEWS]
+    equal: Any = pyarrow.compute.equal  # its stub knows no text
+    has = [equal(items[f"missing_{view}"], "") for view in VIEWS]
     return pa.table([items["video_id"], items["version"], *has], schema=IDS_SCHEMA)
 
 
@@ -88,8 +88,9 @@ IDS_COLUMNS = ("video_id", "version", *(f"missing_{view}" for view in VIEWS))
 def npy_header(rows: int, dimension: int, dtype: VectorDtype) -> bytes:
     """The first bytes of a `.npy` file (format 1.0 of numpy): after them come rows * dimension numbers, row by row."""
     buffer = io.BytesIO()
-    descr = np.lib.format.dtype_to_descr(np.dtype(dtype).newbyteorder("<"))
-    np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": (rows, dimension)})
+    write_header: Any = np.lib.format.write_array_header_1_0
+    descr = np.dtype(dtype).newbyteorder("<").str
+    write_header(buffer, {"descr": descr, "fortran_order": False, "shape": (rows, dimension)})
     return buffer.getvalue()
 
 

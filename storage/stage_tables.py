@@ -63,11 +63,11 @@ class StageTables:
         """Shard, generation and size in bytes of every file, sorted by shard, generations ascending; streamed."""
         entries = self._store.list(_folder(stage, fingerprint))
         listed = ((entry.path.rpartition("/")[2], entry.size_bytes) for entry in entries)
-        named = ((*name.removesuffix(_SUFFIX).split("."), size) for name, size in listed if name.endswith(_SUFFIX))
+        named = ((name.removesuffix(_SUFFIX).partition("."), size) for name, size in listed if name.endswith(_SUFFIX))
         # Names sort by shard; 10 sorts before 2, so the few generations of a shard are sorted as numbers here.
-        for shard_id, group in groupby(named, key=lambda parts: parts[0]):
-            for generation, size in sorted((int(generation), size) for _, generation, size in group):
-                yield str(shard_id), generation, size
+        for shard_id, group in groupby(named, key=lambda file: file[0][0]):
+            for generation, size in sorted((int(parts[2]), size) for parts, size in group):
+                yield shard_id, generation, size
 
     def generations(self, stage: str, fingerprint: str) -> Iterator[tuple[str, int]]:
         """Shard and its highest generation, sorted by shard: streamed, so memory does not grow with the catalog."""

@@ -1,8 +1,8 @@
 """Frozen records to Parquet bytes and back, for the tables that belong to the store itself."""
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +21,31 @@ def encode_table(
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", row_group_size=row_group_rows)
     return sink.getvalue()
+
+
+def parquet_writer(
+    file: io.RawIOBase,
+    schema: pa.Schema,
+    *,
+    plain: Container[str] = (),
+    dictionary: Sequence[str] = (),
+) -> pq.ParquetWriter:
+    """Opens a Parquet file that is written row group by row group.
+
+    Args:
+        file: Where it goes, front to back.
+        schema: Of every table that will be written.
+        plain: Columns that are not compressed.
+        dictionary: Columns of few different values.
+    """
+    sink = io.BytesIO()
+    pq.write_table(schema.empty_table(), sink)
+    leaves: Any = pq.ParquetFile(sink).schema
+    paths = [leaves.column(index).path for index in range(len(leaves))]
+    codecs = {path: "none" if path.partition(".")[0] in plain else "zstd" for path in paths}
+    writer: Any = pq.ParquetWriter  # its stub knows neither such files nor lists of columns
+    opened: pq.ParquetWriter = writer(file, schema, compression=codecs, use_dictionary=list(dictionary))
+    return opened
 
 
 def record_table(record: type[T], rows: Sequence[T]) -> pa.Table:

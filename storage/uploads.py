@@ -7,7 +7,7 @@ import hashlib
 import io
 import math
 from types import TracebackType
-from typing import Final, Literal
+from typing import Final
 
 from storage.backends import Piece
 from storage.stores import Store
@@ -83,7 +83,7 @@ class ObjectWriter(io.RawIOBase):
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> Literal[False]:
+    ) -> None:
         if kind is not None:
             if self._token is not None:
                 self._store.abort_upload(self._path, self._token)
@@ -93,4 +93,3 @@ class ObjectWriter(io.RawIOBase):
             while self._buffer:
                 self._send(min(self._piece_bytes, len(self._buffer)))
             self.created = self._store.finish_upload(self._path, self._token, self._receipts, self._sent_bytes)
-        return False
