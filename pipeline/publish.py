@@ -5,7 +5,8 @@ same command goes on. docs/releases.md says what each step leaves.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
@@ -14,15 +15,17 @@ import pyarrow as pa
 
 from pipeline.ahead import ahead
 from pipeline.config import RunConfig
+from pipeline.graph import GraphConfig
+from pipeline.publish_config import PublishConfig
 from pipeline.publish_evidence import Previous, evidence_of, load_previous
 from pipeline.publish_manifest import make_manifest
 from pipeline.publish_parts import PartDone, PartNotes, PartWriter, one_dimension, part_notes_path
 from pipeline.publish_plan import PublishPlan, make_publish_plan
-from pipeline.publish_tasks import run_tasks
+from pipeline.publish_tasks import TaskRunner, ray_tasks
 from pipeline.publish_vectors import IdsTask, PartRows, PieceTask, VectorFile, WholeWriter, piece_tasks
 from pipeline.quality_gates import Evidence, GateResult, failed, judge
 from pipeline.quality_stats import ReleaseStatistics
-from pipeline.ray_session import ray_session
+from pipeline.ray_session import LocalRayConfig
 from pipeline.release_report import ReportInput, render_report
 from pipeline.spec import Specs
 from records.errors import UserError
@@ -91,6 +94,8 @@ class Publish:
     lease: Lease
     run_id: str
     allow_partial: bool = False
+    open_tasks: Callable[[LocalRayConfig, GraphConfig, PublishConfig], AbstractContextManager[TaskRunner]] = ray_tasks
+    """Where tasks run; a test may run them here."""
     _releases: Releases = field(init=False)
     _catalog: Catalog = field(init=False)
     _plan: PublishPlan = field(init=False)
@@ -122,12 +127,13 @@ class Publish:
             return self._point("unchanged", there.counts["items"], ())
         self._releases.clear(self.name, keep_work=self._plan.work)
         self._releases.begin_work(self.name, self._plan.work)
-        with ray_session(self.config.local_ray, self.config.graph):
-            return self._make()
+        config = self.config
+        with self.open_tasks(config.local_ray, config.graph, config.publish) as run:
+            return self._make(run)
 
-    def _make(self) -> Published:
+    def _make(self, run: TaskRunner) -> Published:
         previous = load_previous(self._releases)
-        gathered = self._items()
+        gathered = self._items(run)
         evidence = evidence_of(gathered.statistics, gathered.sample, previous, self.config)
         results = judge(evidence, self.config.publish.gates)
         report = self._report(gathered, evidence, results, previous)
@@ -143,7 +149,7 @@ class Publish:
                 items=gathered.rows,
                 results=results,
             )
-        files = self._whole(gathered)
+        files = self._whole(gathered, run)
         sample = encode_table(gathered.sample.drop_columns(["shard_id"]))
         small = {"report.html": (report, 0), "sample.parquet": (sample, len(gathered.sample))}
         self._releases.write_over([(release_path(self.name, path), data) for path, (data, _) in small.items()])
@@ -151,7 +157,7 @@ class Publish:
         self._commit(gathered, results, previous, files)
         return self._point("published", gathered.rows, results)
 
-    def _items(self) -> _Gathered:
+    def _items(self, run: TaskRunner) -> _Gathered:
         """The items files, and what was counted of them."""
         writer = PartWriter(
             output_uri=self.output_uri,
@@ -163,7 +169,7 @@ class Publish:
             sample_below=self._plan.sample_below,
             config=self.config.publish,
         )
-        for count, _ in enumerate(run_tasks(list(self._plan.tasks()), writer, self.config.publish), start=1):
+        for count, _ in enumerate(run(list(self._plan.tasks()), writer), start=1):
             self.lease.check()
             logger.info("release=%s items files: %d of %d", self.name, count, self._plan.parts)
         done: list[PartDone] = []
@@ -196,7 +202,7 @@ class Publish:
             )
         )
 
-    def _whole(self, gathered: _Gathered) -> list[ReleaseFile]:
+    def _whole(self, gathered: _Gathered, run: TaskRunner) -> list[ReleaseFile]:
         """The objects that hold every row; what a killed publish of this content finished stays."""
         parts, first = [], 0
         for part in gathered.done:
@@ -215,7 +221,7 @@ class Publish:
             piece_bytes = piece_bytes_for(file.size_bytes, self.config.publish.piece_bytes)
             tasks += piece_tasks(file, tokens[view], piece_bytes, parts)
         receipts: dict[str, dict[int, str]] = {view: {} for view in pending}
-        for answer in run_tasks(tasks, WholeWriter(output_uri=self.output_uri), self.config.publish):
+        for answer in run(tasks, WholeWriter(output_uri=self.output_uri)):
             self.lease.check()
             if answer:
                 receipts[answer["view"]][answer["number"]] = answer["receipt"]

@@ -1,6 +1,7 @@
 """Runs a publish's tasks with Ray Data: one block each, small answers back, and any loss ends the publish."""
 
 import contextlib
+import functools
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from typing import Any, TypeVar
 import ray
 from ray.data import DataContext
 
+from pipeline.graph import GraphConfig
 from pipeline.publish_config import PublishConfig
+from pipeline.ray_session import LocalRayConfig, ray_session
 from records.errors import ReelscribeError, TransientError
 
 T = TypeVar("T")
@@ -33,8 +36,19 @@ class _Runner:
         return {"answer": [pickle.dumps(answer) for answer in answers]}
 
 
+TaskRunner = Callable[[Sequence[Any], Callable[[Any], dict[str, Any]]], Iterator[dict[str, Any]]]
+"""Takes tasks and what does one of them, picklable; gives the answers as they come."""
+
+
+@contextlib.contextmanager
+def ray_tasks(local: LocalRayConfig, graph: GraphConfig, config: PublishConfig) -> Iterator[TaskRunner]:
+    """A runner on the cluster whose address is given, or on a Ray of this process."""
+    with ray_session(local, graph):
+        yield functools.partial(run_tasks, config)
+
+
 def run_tasks(
-    tasks: Sequence[T], work: Callable[[T], dict[str, Any]], config: PublishConfig
+    config: PublishConfig, tasks: Sequence[T], work: Callable[[T], dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
     """The tasks' answers as they come, in any order.
 

@@ -131,8 +131,9 @@ def piece_data(store: Store, task: PieceTask) -> bytes:
     for part in task.parts:
         wanted = range(max(rows.start, part.first_row), min(rows.stop, part.first_row + part.rows))
         for first, vectors, has in _vectors(store, part, file.view, wanted):
-            place = slice(first - rows.start, first - rows.start + len(has))
-            matrix[place][has] = vectors
+            if len(vectors):
+                place = slice(first - rows.start, first - rows.start + len(has))
+                matrix[place][has] = vectors
     data = matrix.tobytes()
     header = file.header[task.start : task.end]
     skipped = max(task.start - len(file.header), 0) - rows.start * file.row_bytes if file.row_bytes else 0

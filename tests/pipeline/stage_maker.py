@@ -1,4 +1,4 @@
-"""Outputs for tests of releases: a catalog and every stage's tables, made here in a moment, with no engine and no Ray."""
+"""Outputs for tests of releases: a catalog and every stage's tables, made in a moment, with no engine and no Ray."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +34,9 @@ from storage.stores import Store
 from tests.pipeline.light import nothing
 
 DIMENSION = 16
-WORDS = tuple("a red dog runs over wet grass while two people laugh near an old boat under heavy grey clouds".split())
+WORDS = (
+    "red", "dog", "runs", "over", "wet", "grass", "while", "two", "people", "laugh", "near", "boat", "under", "clouds",
+)  # fmt: skip
 LANGUAGES = ("en", "de", "zh")
 
 SPECS: Specs = {
@@ -82,7 +84,9 @@ class Maker:
     change: Change = as_made
     specs: Specs = field(default_factory=lambda: SPECS)
 
-    def list_items(self, ids: Sequence[str], *, shard_size: int = 8, root: str = "/nowhere", etag: str = "1") -> Catalog:
+    def list_items(
+        self, ids: Sequence[str], *, shard_size: int = 8, root: str = "/nowhere", etag: str = "1"
+    ) -> Catalog:
         """Lists these items, titled where their number is even, as the newest content."""
         items = [SourceItem(video_id=one, uri=f"{root}/{one}.mp4", size_bytes=10, etag=etag) for one in ids]
         titles = [(one, Metadata(title=f"Title of {one}")) for number, one in enumerate(ids) if number % 2 == 0]
