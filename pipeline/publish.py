@@ -177,6 +177,7 @@ class Publish:
         paths = [part_notes_path(self.name, self._plan.work, number) for number in range(self._plan.parts)]
         for notes in ahead(lambda path: PartNotes.read(self.store, path), paths, depth=NOTES_AHEAD):
             done.append(notes.done)
+            one_dimension(part.dimension for part in done)
             statistics = statistics.merged(notes.statistics)
             samples.append(notes.sample)
         if not statistics.rows:

@@ -122,9 +122,9 @@ class PartWriter:
         ):
             rows = _RowGroups(writer, schema, self.config.row_group_rows)
             for shard, table, counted in ahead(self._read, task.shards, depth=SHARDS_AHEAD):
+                dimension = one_dimension([dimension, *_dimensions(table)])
                 statistics = statistics.merged(counted)
                 samples.append(self._sampled(table, shard))
-                dimension = one_dimension([dimension, *_dimensions(table)])
                 rows.add(table)
             rows.flush()
         if not file.created and store.size(path) != file.size_bytes:

@@ -100,7 +100,7 @@ def _lengths(statistics: ReleaseStatistics, previous: ReleaseStatistics | None) 
         axes.set_xlim(edges[max(shown[0] - 2, 0)], edges[min(shown[-1] + 3, len(edges) - 1)])
         axes.set_title(name.replace("_", " "))
         axes.set_ylabel("% of texts")
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="upper right")
     return _svg(figure)
 
 
@@ -123,7 +123,7 @@ def _languages(statistics: ReleaseStatistics, previous: ReleaseStatistics | None
         axes.bar(places + 0.4 * number, shares, width=0.38, color=colour, label=label)
     axes.set_xticks(places + 0.2 * (len(mixes) - 1), ordered)
     axes.set_ylabel("% of transcripts")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
     return _svg(figure)
 
 
@@ -136,11 +136,12 @@ def _cosines(sample: pa.Table) -> str | None:
     for axes, (view, units) in zip(figure.subplots(1, len(views), squeeze=False)[0], views.items(), strict=True):
         rows = min(len(units), int(np.sqrt(2 * MOST_PAIRS)))
         cosines = (units[:rows] @ units[:rows].T)[np.triu_indices(rows, 1)]
-        axes.hist(np.clip(cosines, -1.0, 1.0), bins=60, color=NOW, weights=np.full(len(cosines), 100.0 / len(cosines)))
+        counts, edges = np.histogram(np.clip(cosines, -1.0, 1.0), bins=60)
+        axes.stairs(100.0 * counts / len(cosines), edges, fill=True, color=NOW, alpha=0.8)
         axes.axvline(float(cosines.mean()), color=COLOURS[1], linewidth=1.2, label=f"mean {cosines.mean():.2f}")
         axes.set_title(view)
         axes.set_ylabel("% of pairs")
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="upper right")
     return _svg(figure)
 
 
@@ -159,7 +160,7 @@ def _spectra(evidence: Evidence) -> str | None:
     axes.set_yscale("log")
     axes.set_ylim(bottom=1e-4)
     axes.set_xlabel("number")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
     return _svg(figure)
 
 

@@ -146,7 +146,7 @@ class Maker:
         return Embedding(video=views["video"], audio=views["audio"], metadata=metadata, all=views["all"])
 
     def _view(self, seed: str, document: str) -> View:
-        vector = np.random.default_rng(hash64(seed)).normal(size=self.dimension)
+        vector = np.random.default_rng(hash64(f"{self.dimension} {seed}")).normal(size=self.dimension)
         return View(document=document, vector=(vector / np.linalg.norm(vector)).astype(self.dtype), chunks=1)
 
 

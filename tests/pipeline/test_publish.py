@@ -60,9 +60,9 @@ def assert_whole(uri: str, name: str) -> None:
     stored: dict[tuple[str, int], Embedding] = {}
     tables = StageTables(store)
     for shard_id, generation in tables.generations("embed", "e1"):
-        for line in tables.read("embed", "e1", shard_id, generation):
-            if isinstance(line.outcome, Embedding):
-                stored[line.key] = line.outcome
+        for made in tables.read("embed", "e1", shard_id, generation):
+            if isinstance(made.outcome, Embedding):
+                stored[made.key] = made.outcome
     for view in VIEWS:
         ids, matrix = ids_and_vectors(uri, name, view)
         assert len(ids) == len(matrix) == len(rows)
