@@ -119,7 +119,8 @@ def test_a_limit_at_the_number_passes(name: str) -> None:
     limit = f"min_{result.gate}" if result.at_least else f"max_{result.gate}"
     if result.gate == "missing":
         limit = f"max_missing_{result.subject}"
-    assert failed(judge(bad, replace(LIMITS, **{limit: result.value}))) == []
+    changed: dict[str, Any] = {limit: result.value}
+    assert failed(judge(bad, replace(LIMITS, **changed))) == []
 
 
 def test_vectors_that_need_not_be_units_must_be_finite_and_not_zero() -> None:

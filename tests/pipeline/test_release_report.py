@@ -19,7 +19,10 @@ from tests.clips import make_clip
 from tests.pipeline.publishing import publish
 from tests.pipeline.stage_maker import Maker, ids_of, publish_config
 
-HOSTILE = '</dd></section><script>alert("x")</script><img src=http://evil.example/x onerror=alert(1)>\u202e & $\\frac{1}{0}$ \0'
+HOSTILE = (
+    '</dd></section><script>alert("x")</script><img src=http://evil.example/x onerror=alert(1)>'
+    "\u202e & {{ release }} $\\frac{1}{0}$ \0"
+)
 
 
 class Page(HTMLParser):
@@ -68,8 +71,8 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     assert 'alert("x")' in page.text
     for name in names[:3]:
         assert name in page.text
-    policy = dict(page.tags)["meta"]
-    assert any("default-src 'none'" in (attributes.get("content") or "") for _, attributes in page.tags), policy
+    assert "{{ release }}" in page.text
+    assert any("default-src 'none'" in (attributes.get("content") or "") for _, attributes in page.tags)
     for source in sources:
         drawn = base64.b64decode(str(source).partition(",")[2])
         assert b"<script" not in drawn

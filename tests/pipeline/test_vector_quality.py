@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from pipeline.vector_quality import neighbour_overlap, neighbours, spectrum, unit_rows
+from pipeline.vector_quality import Floats, neighbour_overlap, neighbours, spectrum, unit_rows
 
 
-def units(rows: int, dimension: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
+def units(rows: int, dimension: int, seed: int) -> Floats:
     return unit_rows(np.random.default_rng(seed).normal(size=(rows, dimension)))
 
 
