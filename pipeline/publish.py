@@ -22,21 +22,20 @@ from pipeline.publish_manifest import make_manifest
 from pipeline.publish_parts import PartDone, PartNotes, PartWriter, one_dimension, part_notes_path
 from pipeline.publish_plan import PublishPlan, make_publish_plan
 from pipeline.publish_tasks import TaskRunner, ray_tasks
-from pipeline.publish_vectors import IdsTask, PartRows, PieceTask, VectorFile, WholeWriter, piece_tasks
+from pipeline.publish_whole import WholeObjects
 from pipeline.quality_gates import Evidence, GateResult, failed, judge
 from pipeline.quality_stats import ReleaseStatistics
 from pipeline.ray_session import LocalRayConfig
 from pipeline.release_report import ReportInput, render_report
 from pipeline.spec import Specs
 from records.errors import UserError
-from records.releases import VIEWS, ReleaseFile, checked_name
+from records.releases import ReleaseFile, checked_name
 from storage.catalog import Catalog
 from storage.leases import Lease
-from storage.releases import Releases, part_path, release_path, vectors_path
+from storage.releases import Releases, release_path
 from storage.stage_tables import StageTables
 from storage.stores import Store
 from storage.tables import encode_table
-from storage.uploads import piece_bytes_for
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +148,15 @@ class Publish:
                 items=gathered.rows,
                 results=results,
             )
-        files = self._whole(gathered, run)
+        whole = WholeObjects(
+            store=self.store,
+            output_uri=self.output_uri,
+            release=self.name,
+            dtype=self.config.embed.dtype,
+            config=self.config.publish,
+            still_ours=self.lease.check,
+        )
+        files = whole.write(gathered.done, gathered.dimension, run)
         sample = encode_table(gathered.sample.drop_columns(["shard_id"]))
         small = {"report.html": (report, 0), "sample.parquet": (sample, len(gathered.sample))}
         self._releases.write_over([(release_path(self.name, path), data) for path, (data, _) in small.items()])
@@ -201,61 +208,6 @@ class Publish:
                 catalog=self._catalog,
                 config=self.config,
             )
-        )
-
-    def _whole(self, gathered: _Gathered, run: TaskRunner) -> list[ReleaseFile]:
-        """The objects that hold every row; what a killed publish of this content finished stays."""
-        parts, first = [], 0
-        for part in gathered.done:
-            parts.append(
-                PartRows(path=release_path(self.name, part_path(part.number)), first_row=first, rows=part.rows)
-            )
-            first += part.rows
-        vectors = [self._vector_file(view, gathered) for view in VIEWS]
-        tasks: list[PieceTask | IdsTask] = []
-        ids_path = release_path(self.name, "item_ids.parquet")
-        if not self.store.exists(ids_path):
-            tasks.append(IdsTask(path=ids_path, parts=tuple(parts)))
-        pending = {file.view: file for file in vectors if not self.store.exists(file.path)}
-        tokens = {view: self.store.start_upload(file.path) for view, file in pending.items()}
-        for view, file in pending.items():
-            piece_bytes = piece_bytes_for(file.size_bytes, self.config.publish.piece_bytes)
-            tasks += piece_tasks(file, tokens[view], piece_bytes, parts)
-        receipts: dict[str, dict[int, str]] = {view: {} for view in pending}
-        for answer in run(tasks, WholeWriter(output_uri=self.output_uri)):
-            self.lease.check()
-            if answer:
-                receipts[answer["view"]][answer["number"]] = answer["receipt"]
-        for view, file in pending.items():
-            ordered = [receipts[view][number] for number in sorted(receipts[view])]
-            self.store.finish_upload(file.path, tokens[view], ordered, file.size_bytes)
-        logger.info("release=%s vectors: %d x %d of %d views", self.name, gathered.rows, gathered.dimension, len(VIEWS))
-        items = [
-            ReleaseFile(path=part_path(part.number), size_bytes=part.size_bytes, rows=part.rows, sha256=part.sha256)
-            for part in gathered.done
-        ]
-        arrays = [
-            ReleaseFile(path=vectors_path(file.view), size_bytes=file.size_bytes, rows=file.rows) for file in vectors
-        ]
-        ids = ReleaseFile(path="item_ids.parquet", size_bytes=self.store.size(ids_path), rows=gathered.rows)
-        return [*items, *arrays, ids]
-
-    def _part_rows(self, done: Sequence[PartDone]) -> list[PartRows]:
-        parts: list[PartRows] = []
-        first = 0
-        for part in done:
-            path = release_path(self.name, part_path(part.number))
-            parts.append(PartRows(path=path, first_row=first, rows=part.rows))
-            first += part.rows
-        return parts
-
-    def _vector_file(self, view: str, gathered: _Gathered) -> VectorFile:
-        return VectorFile(
-            path=release_path(self.name, vectors_path(view)),
-            view=view,
-            rows=gathered.rows,
-            dimension=gathered.dimension,
-            dtype=self.config.embed.dtype,
         )
 
     def _commit(

@@ -314,7 +314,7 @@ def test_a_release_of_large_pieces_is_the_same(uri: str, monkeypatch: pytest.Mon
     publish(uri, "r1", CONFIG)
     monkeypatch.setattr(PublishConfig, "__post_init__", lambda self: None)
     tiny_pieces = replace(CONFIG, publish=replace(CONFIG.publish, piece_bytes=97))
-    monkeypatch.setattr("pipeline.publish.piece_bytes_for", lambda size, least: least)
+    monkeypatch.setattr("pipeline.publish_whole.piece_bytes_for", lambda size, least: least)
     publish(uri, "r2", tiny_pieces)
     for view in VIEWS:
         one, other = (objects(uri, f"releases/{name}/vectors/{view}.npy") for name in ("r1", "r2"))
