@@ -1,6 +1,7 @@
 """Publishing on a real Ray and a real S3 server, and publishers killed by kill -9."""
 
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,10 @@ def test_ray_writes_the_same_bytes_as_one_process(light_ray: None, tmp_path: Pat
     assert objects(there) == objects(here)
 
 
+def holds(uri: str, number: int) -> bool:
+    return len(objects(uri)) >= number
+
+
 def work(task: int) -> dict[str, int]:
     if task == 3:
         raise FileNotFoundError(2, "no such object", "stages/caption/c1/00000003.0.parquet")
@@ -64,7 +69,7 @@ def test_publishers_killed_at_random_moments_on_s3_end_in_the_same_release(
     arguments = ["--output", uri, "--release", "r1", "--part-bytes", str(SMALL_PARTS)]
     for objects_there in sorted(moment.sample(range(1, len(expected) - 2), 2)):
         driver = Driver.start("tests.pipeline.publish_job", arguments, drivers_ray, tmp_path / "log")
-        driver.reaches(lambda wanted=objects_there: len(objects(uri)) >= wanted)
+        driver.reaches(partial(holds, uri, objects_there))
         driver.kill()
         if releases.manifest("r1") is None:
             assert releases.latest() is None

@@ -7,9 +7,11 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.release_gallery import key_frames
+from pipeline.release_plots import main_axes
 from records.errors import Failure
 from records.items import CatalogItem
 from records.outcomes import AudioTags, Caption, Outcome, Transcript
@@ -127,6 +129,14 @@ def test_key_frames_are_small_pictures_in_order_or_a_reason(tmp_path: Path) -> N
     width, height = jpeg_size(found["turned"][0][0])
     assert height / width == pytest.approx(2, rel=0.05)
     assert key_frames(items[:1], publish_config(key_frames=0)) == [([], "")]
+
+
+def test_the_map_shows_the_two_main_axes() -> None:
+    draw = np.random.default_rng(1)
+    units = draw.normal(size=(80, 6)) * [9.0, 5.0, 1.0, 0.5, 0.2, 0.1]
+    left, values, _ = np.linalg.svd(units - units.mean(axis=0), full_matrices=False)
+    expected = left[:, :2] * values[:2]
+    np.testing.assert_allclose(np.abs(main_axes(units)), np.abs(expected), atol=1e-6)
 
 
 def jpeg_size(uri: str) -> tuple[int, int]:
