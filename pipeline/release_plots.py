@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from pipeline.publish_evidence import sampled_view
 from pipeline.quality_gates import Evidence
@@ -25,6 +26,8 @@ NARROW, WIDE = 5.3, 11.2
 """Inches; two narrow ones stand side by side on the page."""
 
 _ROUNDS = 60
+_HEADROOM = 0.3
+"""Of an axis, above what it shows: room for the legend."""
 
 _STYLE: Mapping[str, Any] = {
     "svg.hashsalt": "release",  # the same data give the same bytes
@@ -100,6 +103,9 @@ def _lengths(statistics: ReleaseStatistics, previous: ReleaseStatistics | None) 
             axes.stairs(_shares(before.lengths), edges, color="#333", label=f"last release, {before.lengths.mean:.0f}")
         shown = np.flatnonzero(lengths.bins)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(_plain)
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(y=_HEADROOM)
         axes.set_xlim(edges[max(shown[0] - 2, 0)], edges[min(shown[-1] + 3, len(edges) - 1)])
         axes.set_title(name.replace("_", " "))
         axes.set_ylabel("% of texts")
@@ -126,6 +132,7 @@ def _languages(statistics: ReleaseStatistics, previous: ReleaseStatistics | None
         axes.bar(places + 0.4 * number, shares, width=0.38, color=colour, label=label)
     axes.set_xticks(places + 0.2 * (len(mixes) - 1), ordered)
     axes.set_ylabel("% of transcripts")
+    axes.margins(y=_HEADROOM)
     axes.legend(frameon=False, fontsize=8, loc="upper right")
     return _svg(figure)
 
@@ -144,6 +151,7 @@ def _cosines(sample: pa.Table) -> str | None:
         axes.axvline(float(cosines.mean()), color=COLOURS[1], linewidth=1.2, label=f"mean {cosines.mean():.2f}")
         axes.set_title(view)
         axes.set_ylabel("% of pairs")
+        axes.margins(y=_HEADROOM)
         axes.legend(frameon=False, fontsize=8, loc="upper right")
     return _svg(figure)
 
@@ -161,9 +169,10 @@ def _spectra(evidence: Evidence) -> str | None:
         shown = values[values > 0] / values[0]
         axes.plot(np.arange(1, len(shown) + 1), shown, color=COLOURS[number], linewidth=1.4, label=label)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(_plain)
     axes.set_ylim(bottom=1e-4)
     axes.set_xlabel("number")
-    axes.legend(frameon=False, fontsize=8, loc="upper right")
+    axes.legend(frameon=False, fontsize=8, loc="lower left")
     return _svg(figure)
 
 
@@ -180,6 +189,11 @@ def _maps(sample: pa.Table) -> str | None:
         axes.set_yticks(())
         axes.set_aspect("equal", adjustable="datalim")
     return _svg(figure)
+
+
+def _plain(value: float, position: int) -> str:
+    """A tick's number; the logarithmic axis's own way needs the mathematics that labels must not have."""
+    return f"{value:g}"
 
 
 def main_axes(units: Floats) -> Floats:
