@@ -191,7 +191,7 @@ def _maps(sample: pa.Table) -> str | None:
     return _svg(figure)
 
 
-def _plain(value: float, position: int) -> str:
+def _plain(value: float, position: float) -> str:
     """A tick's number; the logarithmic axis's own way needs the mathematics that labels must not have."""
     return f"{value:g}"
 
