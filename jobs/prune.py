@@ -1,4 +1,4 @@
-"""`python -m jobs.prune`: what older fingerprints and generations hold; removes it on `--yes`."""
+"""`python -m jobs.prune`: what older fingerprints, generations and unfinished releases hold; removes it on `--yes`."""
 
 import argparse
 import sys
@@ -12,6 +12,8 @@ from records.errors import UserError
 from records.outcomes import STAGES
 from storage.catalog import Catalog
 from storage.leases import Lease
+from storage.releases import LEASE as PUBLISH_LEASE
+from storage.releases import Releases
 from storage.stage_tables import StageTables
 from storage.stores import Store
 
@@ -70,22 +72,29 @@ def main(argv: Sequence[str]) -> int:
             f"nothing in {store.root} was made with this config, so all of it would go: check --recipe, --config and "
             "--set, or delete the folder"
         )
-    with Lease.acquire(store, new_run_id()):
+    releases, run_id = Releases(store), new_run_id()
+    with Lease.acquire(store, run_id), Lease.acquire(store, run_id, name=PUBLISH_LEASE):
         found = list(removable(tables, current))
         leftovers = list(catalog.unused_paths())
+        unfinished = dict(releases.unfinished())
         for one in found:
             print(f"{one.stage:<15} {one.fingerprint}  {len(one.files):>8} files  {one.reason}")
         if leftovers:
             print(f"{'catalog':<15} {'':<16}  {len(leftovers):>8} files  older listings")
-        if not found and not leftovers:
+        for name, paths in unfinished.items():
+            print(f"{'release':<15} {name:<16}  {len(paths):>8} files  never finished")
+        if not found and not leftovers and not unfinished:
             print("nothing to remove")
         elif not options.yes:
             print("nothing was removed: add --yes to remove these files")
         else:
             for one in found:
                 tables.delete(one.stage, one.fingerprint, one.files)
-            store.delete(leftovers)
-            print(f"removed {sum(len(one.files) for one in found) + len(leftovers)} files")
+            released = [path for paths in unfinished.values() for path in paths]
+            for name in unfinished:
+                releases.abort_uploads(name)
+            store.delete([*leftovers, *released])
+            print(f"removed {sum(len(one.files) for one in found) + len(leftovers) + len(released)} files")
     return 0
 
 

@@ -19,6 +19,7 @@ from pipeline.breaker import BreakerConfig
 from pipeline.execute import LoopConfig
 from pipeline.gate import GateConfig
 from pipeline.graph import GraphConfig
+from pipeline.publish_config import PublishConfig
 from pipeline.ray_session import LocalRayConfig
 from records.errors import UserError
 from records.outcomes import STAGES
@@ -51,6 +52,7 @@ class RunConfig:
     breaker: BreakerConfig = field(default_factory=BreakerConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     local_ray: LocalRayConfig = field(default_factory=LocalRayConfig)
+    publish: PublishConfig = field(default_factory=PublishConfig)
 
     def __post_init__(self) -> None:
         unknown = [stage for stage in self.stages if stage not in STAGES]

@@ -21,6 +21,16 @@ class Entry:
     """Seconds since 1970, by the store's clock."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Where a piece of an upload belongs. On S3 all but the last need 5 MiB, and 10,000 are the most."""
+
+    number: int
+    """From 0, without gaps."""
+    offset: int
+    """Bytes of the pieces before it."""
+
+
 def path_order(path: str) -> bytes:
     """The key by which listings are sorted: the bytes of the path, as S3 sorts."""
     return path.encode("utf-8", "surrogateescape")
@@ -83,6 +93,30 @@ class Backend(Protocol):
 
     def delete(self, paths: Sequence[str]) -> None:
         """Removes objects, at most `DELETE_PATHS` of them; those that are gone already are no error."""
+        ...
+
+    def start_upload(self, path: str) -> str:
+        """Begins an object that any number of processes write in pieces; nobody sees it before `finish_upload`.
+
+        Returns:
+            A token that names this upload to every process.
+        """
+        ...
+
+    def put_piece(self, path: str, token: str, piece: Piece, data: bytes) -> str:
+        """Writes one piece, or writes it again; returns the receipt that `finish_upload` wants."""
+        ...
+
+    def finish_upload(self, path: str, token: str, receipts: Sequence[str], size_bytes: int) -> bool:
+        """Makes the pieces, by number, one object, only if there is none; False, and the pieces gone, where one is."""
+        ...
+
+    def abort_upload(self, path: str, token: str) -> None:
+        """Removes the pieces; of an upload that is gone already this is no error."""
+        ...
+
+    def open_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Path and token of every upload below a folder's path that was neither finished nor aborted."""
         ...
 
     def sweep(self, min_age_seconds: float) -> int:

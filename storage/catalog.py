@@ -112,9 +112,20 @@ class Catalog:
         for entry in store.list("catalog/revisions/"):
             if entry.path.endswith(".json"):
                 newest = entry.path
-        if newest is None:
-            return None
-        revision = Revision(**json.loads(store.read_bytes(newest)))
+        return None if newest is None else cls._read(store, newest)
+
+    @classmethod
+    def at(cls, store: Store, revision: int) -> "Catalog":
+        """The catalog as one revision left it, whatever was listed since.
+
+        Raises:
+            FileNotFoundError: It is not there, or not any more.
+        """
+        return cls._read(store, revision_path(revision))
+
+    @classmethod
+    def _read(cls, store: Store, path: str) -> "Catalog":
+        revision = Revision(**json.loads(store.read_bytes(path)))
         return cls(store, revision, ShardFiles.decode(store.read_bytes(shard_files_path(revision.revision))))
 
     @property

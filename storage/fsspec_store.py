@@ -2,24 +2,28 @@
 
 Creating asks the file system for `mode="create"`, which Google Cloud Storage and Azure make atomic. None offers a
 conditional replace through fsspec, so `replace` compares and then writes: two processes can both believe that they took
-over a lease in the same instant. Create-only commits still keep their data apart.
+over a lease in the same instant. Create-only commits still keep their data apart. Pieces of an upload are objects of
+their own under `.uploads/`, copied into the one object in the end: fsspec has no common way to put them together.
 """
 
+import contextlib
 import hashlib
 import logging
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import fsspec
 
-from storage.backends import Entry
+from storage.backends import Entry, Piece
 from storage.faults import redact
 
 logger = logging.getLogger(__name__)
 
 _EXTRAS = {"gcs": ("gs", "gcs"), "azure": ("az", "abfs", "abfss", "adl")}
 _PACKAGES = {"gcs": "gcsfs", "azure": "adlfs"}
+_UPLOADS = ".uploads"
 
 
 class FsspecBackend:
@@ -111,8 +115,46 @@ class FsspecBackend:
             if self._filesystem.exists(self._path(path)):
                 self._filesystem.rm_file(self._path(path))
 
+    def start_upload(self, path: str) -> str:
+        """A name for the folder of the pieces."""
+        return uuid.uuid4().hex
+
+    def put_piece(self, path: str, token: str, piece: Piece, data: bytes) -> str:
+        """An object of its own."""
+        place = f"{self._pieces(path, token)}/{piece.number}"
+        self._filesystem.makedirs(place.rpartition("/")[0], exist_ok=True)
+        self._filesystem.pipe_file(place, data)
+        return place
+
+    def finish_upload(self, path: str, token: str, receipts: Sequence[str], size_bytes: int) -> bool:
+        """Streams the pieces into one object, which such file systems show once it is closed. Looks, then writes."""
+        created = not self._filesystem.exists(self._path(path))
+        if created:
+            self._filesystem.makedirs(self._path(path).rpartition("/")[0], exist_ok=True)
+            with self._filesystem.open(self._path(path), "wb") as file:
+                for place in receipts:
+                    file.write(self._filesystem.cat_file(place))
+        self.abort_upload(path, token)
+        return created
+
+    def abort_upload(self, path: str, token: str) -> None:
+        """Removes the pieces."""
+        with contextlib.suppress(FileNotFoundError):
+            self._filesystem.rm(self._pieces(path, token), recursive=True)
+
+    def open_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """What lies in the folders of uploads."""
+        base = self._path(_UPLOADS)
+        found = self._filesystem.find(f"{base}/{prefix}".rstrip("/"))
+        names = {name[len(base) + 1 :].rpartition("/")[0] for name in found}
+        for path, _, token in sorted(name.rpartition("/") for name in names):
+            yield path, token
+
+    def _pieces(self, path: str, token: str) -> str:
+        return f"{self._path(_UPLOADS)}/{path}/{token}"
+
     def sweep(self, min_age_seconds: float) -> int:
-        """Nothing is left behind."""
+        """Nothing is left behind but uploads, which `open_uploads` names."""
         return 0
 
     def _path(self, path: str) -> str:

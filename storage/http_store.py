@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from records.errors import BadItemError, UserError
-from storage.backends import Entry
+from storage.backends import Entry, Piece
 from storage.faults import TimeLimits, redact
 from storage.http_client import HttpClient
 
@@ -87,6 +87,26 @@ class HttpBackend:
     def delete(self, paths: Sequence[str]) -> None:
         """Refused."""
         raise self._read_only()
+
+    def start_upload(self, path: str) -> str:
+        """Refused."""
+        raise self._read_only()
+
+    def put_piece(self, path: str, token: str, piece: Piece, data: bytes) -> str:
+        """Refused."""
+        raise self._read_only()
+
+    def finish_upload(self, path: str, token: str, receipts: Sequence[str], size_bytes: int) -> bool:
+        """Refused."""
+        raise self._read_only()
+
+    def abort_upload(self, path: str, token: str) -> None:
+        """Refused."""
+        raise self._read_only()
+
+    def open_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """None is ever begun."""
+        return iter(())
 
     def sweep(self, min_age_seconds: float) -> int:
         """Nothing is left behind."""

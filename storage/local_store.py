@@ -14,10 +14,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from storage.backends import Entry, path_order
+from storage.backends import Entry, Piece, path_order
 from storage.local_listing import list_files
 
 TEMPORARY = ".tmp"
+_UPLOADS = "uploads"
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -58,20 +59,7 @@ class LocalBackend:
         if final.exists():
             return False
         with self._written(data) as temporary:
-            try:
-                _link(temporary, final)
-            except FileExistsError:
-                return False
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-                # No hard links here (exFAT, some network mounts): the lock makes look and rename one step.
-                with self._locked():
-                    if final.exists():
-                        return False
-                    os.replace(temporary, final)
-        _flush_folder(final.parent)
-        return True
+            return self._name(temporary, final)
 
     def replace(self, path: str, data: bytes, token: str) -> bool:
         """Swaps a file's content where it is still the one that has this token."""
@@ -119,10 +107,48 @@ class LocalBackend:
                 except OSError:
                     break
 
+    def start_upload(self, path: str) -> str:
+        """An empty file of its own, in a folder that says what it will become."""
+        token = f"{uuid.uuid4().hex}.part"
+        file = self._upload(path, token)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(exist_ok=False)
+        return token
+
+    def put_piece(self, path: str, token: str, piece: Piece, data: bytes) -> str:
+        """Writes at the piece's place; every process must see the folder."""
+        with open(self._upload(path, token), "r+b") as file:
+            file.seek(piece.offset)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return str(len(data))
+
+    def finish_upload(self, path: str, token: str, receipts: Sequence[str], size_bytes: int) -> bool:
+        """Gives the file its name, if that is free."""
+        temporary = self._upload(path, token)
+        try:
+            return self._name(temporary, self._folder / path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def abort_upload(self, path: str, token: str) -> None:
+        """Removes the file."""
+        self._upload(path, token).unlink(missing_ok=True)
+
+    def open_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """What lies in the folders of uploads."""
+        base = self._folder / TEMPORARY / _UPLOADS
+        for file in sorted((base / prefix).rglob("*.part")):
+            yield file.parent.relative_to(base).as_posix(), file.name
+
+    def _upload(self, path: str, token: str) -> Path:
+        return self._folder / TEMPORARY / _UPLOADS / path / token
+
     def sweep(self, min_age_seconds: float) -> int:
         """Removes what killed writers left, if older than this; returns how many files."""
         removed = 0
-        for file in (self._folder / TEMPORARY).glob("*.part"):
+        for file in (self._folder / TEMPORARY).rglob("*.part"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - file.stat().st_mtime >= min_age_seconds:
                     file.unlink()
@@ -143,6 +169,23 @@ class LocalBackend:
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _name(self, temporary: Path, final: Path) -> bool:
+        """Gives a file on disk its name; False where the name is taken."""
+        try:
+            _link(temporary, final)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # No hard links here (exFAT, some network mounts): the lock makes look and rename one step.
+            with self._locked():
+                if final.exists():
+                    return False
+                os.replace(temporary, final)
+        _flush_folder(final.parent)
+        return True
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

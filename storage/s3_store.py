@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from storage.backends import Entry
+from storage.backends import Entry, Piece
 from storage.faults import TimeLimits, s3_status
 from storage.s3_client import S3Client, clean_etag, split_s3_uri
 
@@ -101,8 +101,52 @@ class S3Backend:
             kind = PermissionError if refused.get("Code") == "AccessDenied" else ConnectionError
             raise kind(errno.EIO, f"{refused.get('Code')}: {refused.get('Key')} was not deleted")
 
+    def start_upload(self, path: str) -> str:
+        """A multipart upload."""
+        return str(self._client.call("create_multipart_upload", self._key(path))["UploadId"])
+
+    def put_piece(self, path: str, token: str, piece: Piece, data: bytes) -> str:
+        """One part; its ETag."""
+        part = {"UploadId": token, "PartNumber": piece.number + 1, "Body": data}
+        return str(self._client.call("upload_part", self._key(path) | part)["ETag"])
+
+    def finish_upload(self, path: str, token: str, receipts: Sequence[str], size_bytes: int) -> bool:
+        """Completes with `If-None-Match: *`. A completion whose answer was lost counts as made."""
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(receipts, start=1)]
+        arguments = {"UploadId": token, "MultipartUpload": {"Parts": parts}, "IfNoneMatch": "*"}
+        try:
+            self._client.call("complete_multipart_upload", self._key(path) | arguments)
+        except OSError as error:
+            status, code = s3_status(error)
+            if code == "NoSuchUpload":
+                return self.size(path) == size_bytes
+            if status == 412:
+                self.abort_upload(path, token)
+                return False
+            raise
+        return True
+
+    def abort_upload(self, path: str, token: str) -> None:
+        """Removes the parts, which cost as much as any object until then."""
+        try:
+            self._client.call("abort_multipart_upload", self._key(path) | {"UploadId": token})
+        except OSError as error:
+            if s3_status(error)[1] != "NoSuchUpload":
+                raise
+
+    def open_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """One request a thousand uploads."""
+        arguments: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
+        while True:
+            page = self._client.call("list_multipart_uploads", arguments)
+            for found in page.get("Uploads", ()):
+                yield found["Key"][len(self._prefix) :], found["UploadId"]
+            if not page.get("IsTruncated"):
+                return
+            arguments |= {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
     def sweep(self, min_age_seconds: float) -> int:
-        """Nothing is left behind."""
+        """Nothing is left behind but uploads, which `open_uploads` names."""
         return 0
 
     def _key(self, path: str) -> dict[str, Any]:

@@ -49,17 +49,29 @@ class StageTables:
         self._store = store
         self._vector_dtype = vector_dtype
 
+    @property
+    def root(self) -> str:
+        """The output's URI."""
+        return self._store.root
+
     def fingerprints(self, stage: str) -> list[str]:
         """Fingerprints under which a stage has files, in order."""
         return list(self._store.folders(f"stages/{stage}/"))
 
     def all_generations(self, stage: str, fingerprint: str) -> Iterator[tuple[str, int]]:
         """Shard and generation of every file, sorted by shard, generations ascending."""
-        names = (entry.path.rpartition("/")[2] for entry in self._store.list(_folder(stage, fingerprint)))
-        files = (name.removesuffix(_SUFFIX).partition(".") for name in names if name.endswith(_SUFFIX))
+        for shard_id, generation, _ in self.files(stage, fingerprint):
+            yield shard_id, generation
+
+    def files(self, stage: str, fingerprint: str) -> Iterator[tuple[str, int, int]]:
+        """Shard, generation and size in bytes of every file, sorted by shard, generations ascending; streamed."""
+        entries = self._store.list(_folder(stage, fingerprint))
+        listed = ((entry.path.rpartition("/")[2], entry.size_bytes) for entry in entries)
+        named = ((name.removesuffix(_SUFFIX).partition("."), size) for name, size in listed if name.endswith(_SUFFIX))
         # Names sort by shard; 10 sorts before 2, so the few generations of a shard are sorted as numbers here.
-        for shard_id, generations in groupby(files, key=lambda parts: parts[0]):
-            yield from ((shard_id, number) for number in sorted(int(generation) for _, _, generation in generations))
+        for shard_id, group in groupby(named, key=lambda file: file[0][0]):
+            for generation, size in sorted((int(parts[2]), size) for parts, size in group):
+                yield shard_id, generation, size
 
     def all_files(self, stage: str, fingerprint: str) -> Iterator[tuple[int, int]]:
         """Shard number and generation of every file, in no order: what a plan is made of.

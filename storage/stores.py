@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from records.errors import FailureKind, TransientError, UserError
-from storage.backends import DELETE_PATHS, Backend, Entry, path_order
+from storage.backends import DELETE_PATHS, Backend, Entry, Piece, path_order
 from storage.faults import TRANSIENT, RetryConfig, TimeLimits, classify, describe, redact, s3_status, with_retries
 from storage.fsspec_store import FsspecBackend, missing_package
 from storage.http_store import HttpBackend
@@ -108,7 +108,7 @@ class Store:
         Raises:
             FileNotFoundError: There is none.
         """
-        size = self._guarded(path, lambda: self._backend.size(path))
+        size = self.size(path)
 
         def read(start: int, end: int) -> bytes:
             return self._guarded(path, lambda: self._backend.read_range(path, start, end))
@@ -226,6 +226,38 @@ class Store:
 
     def _delete_some(self, paths: Sequence[str]) -> None:
         self._guarded(paths[0], lambda: self._backend.delete(paths))
+
+    def start_upload(self, path: str) -> str:
+        """Begins an object that any number of processes write in pieces; nobody sees it before `finish_upload`.
+
+        Returns:
+            A token that names this upload to every process.
+        """
+        return self._guarded(path, lambda: self._backend.start_upload(path))
+
+    def put_piece(self, path: str, token: str, piece: Piece, data: bytes) -> str:
+        """Writes one piece, or writes it again; returns the receipt that `finish_upload` wants."""
+        return self._guarded(path, lambda: self._backend.put_piece(path, token, piece, data))
+
+    def finish_upload(self, path: str, token: str, receipts: Sequence[str], size_bytes: int) -> bool:
+        """Makes the pieces, by number, one object at once; False, and the pieces gone, where there is one already."""
+        return self._guarded(path, lambda: self._backend.finish_upload(path, token, receipts, size_bytes))
+
+    def abort_upload(self, path: str, token: str) -> None:
+        """Removes the pieces of an upload; none is no error."""
+        self._guarded(path, lambda: self._backend.abort_upload(path, token))
+
+    def open_uploads(self, prefix: str) -> Sequence[tuple[str, str]]:
+        """Path and token of every upload below a folder's path that was neither finished nor aborted."""
+        return self._guarded(prefix, lambda: list(self._backend.open_uploads(prefix)))
+
+    def size(self, path: str) -> int:
+        """An object's length in bytes.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        return self._guarded(path, lambda: self._backend.size(path))
 
     def sweep(self, min_age_seconds: float = 86_400.0) -> int:
         """Removes what killed writers left behind in a local store; returns how many files. Others leave nothing."""

@@ -2,7 +2,7 @@
 
 import functools
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -42,6 +42,31 @@ def _dictionary_columns(schema: pa.Schema) -> list[str]:
     leaves = pq.ParquetFile(sink).schema
     columns = [leaves.column(index) for index in range(len(leaves.names))]
     return [column.path for column in columns if column.physical_type not in _FLOATS]
+
+
+def parquet_writer(
+    file: io.RawIOBase,
+    schema: pa.Schema,
+    *,
+    plain: Container[str] = (),
+    dictionary: Sequence[str] = (),
+) -> pq.ParquetWriter:
+    """Opens a Parquet file that is written row group by row group.
+
+    Args:
+        file: Where it goes, front to back.
+        schema: Of every table that will be written.
+        plain: Columns that are not compressed.
+        dictionary: Columns of few different values.
+    """
+    sink = io.BytesIO()
+    pq.write_table(schema.empty_table(), sink)
+    leaves: Any = pq.ParquetFile(sink).schema
+    paths = [leaves.column(index).path for index in range(len(leaves))]
+    codecs = {path: "none" if path.partition(".")[0] in plain else "zstd" for path in paths}
+    writer: Any = pq.ParquetWriter  # its stub knows neither such files nor lists of columns
+    opened: pq.ParquetWriter = writer(file, schema, compression=codecs, use_dictionary=list(dictionary))
+    return opened
 
 
 def record_table(record: type[T], rows: Sequence[T]) -> pa.Table:
