@@ -151,7 +151,9 @@ def run_cell(cell: Cell, arm: Arm | None, split: Split, features: Sequence[Featu
     elif cell.model == "content":
         assert vectors is not None
         lists = [
-            content_lists(split, vectors, part, LIST_LENGTH, max_length=ModelConfig(name="sasrec").max_length, device=device)
+            content_lists(
+                split, vectors, part, LIST_LENGTH, max_length=ModelConfig(name="sasrec").max_length, device=device
+            )
             for part in ("validation", "test")
         ]
     else:

@@ -1,4 +1,4 @@
-"""What the grid runs on: users, catalogue, features and durations, put together from a release and what a user brings."""
+"""What the grid runs on: users, catalogue, features and durations, from a release and from what a user brings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,8 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 import ray
 
 from cluster.capacity import Capacity
@@ -129,4 +129,5 @@ def _cell_task(cell: Cell, arm: Arm | None, threads: int, split: Split, *feature
 
 
 def _largest_node_cpus() -> float:
-    return float(np.max([node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]))
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return max(float(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"])

@@ -48,7 +48,9 @@ def paired_bootstrap(
     differences = ours - baseline
     difference = float(differences.mean())
     if np.ptp(differences) == 0:
-        return Comparison(difference=difference, low=difference, high=difference, p_value=1.0 if not difference else 0.0)
+        return Comparison(
+            difference=difference, low=difference, high=difference, p_value=1.0 if not difference else 0.0
+        )
     result = stats.bootstrap(
         (differences,),
         np.mean,

@@ -1,5 +1,6 @@
 """The items that are ranked, in the order of their ids: all of them, also those that nobody watched."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ class Catalogue:
             ids.sort(key=lambda one: (int(one), one))
         else:
             ids.sort()
-        twice = sorted({first for first, second in zip(ids, ids[1:], strict=False) if first == second})
+        twice = sorted({first for first, second in itertools.pairwise(ids) if first == second})
         if twice:
             raise UserError(f"{source} names {len(twice)} items twice, such as {', '.join(twice[:MAX_NAMED])}")
         return cls(item_ids=tuple(ids))

@@ -6,6 +6,7 @@ apart is what is left without it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ class Vectors:
     name: str
     """What the source is called: a view, or the user's word."""
     item_ids: Sequence[str]
-    values: npt.NDArray[np.floating[npt.NBitBase]]
+    values: npt.NDArray[np.floating[Any]]
     """(M, F) float16, float32 or float64."""
     present: npt.NDArray[np.bool_] | None = None
     """(M,) whether the line holds a vector; None for all."""

@@ -67,7 +67,7 @@ def read_interactions(uri: str) -> Interactions:
     return interactions
 
 
-def interactions_of(users: pa.Array, items: pa.Array, times: npt.NDArray[Any] | None) -> Interactions:
+def interactions_of(users: "pa.Array[Any]", items: "pa.Array[Any]", times: npt.NDArray[Any] | None) -> Interactions:
     """Events from columns of text ids.
 
     Args:
@@ -81,9 +81,10 @@ def interactions_of(users: pa.Array, items: pa.Array, times: npt.NDArray[Any] | 
     return Interactions(user_ids=user_ids, item_ids=item_ids, users=user_codes[order], items=item_codes[order])
 
 
-def _encode(column: pa.Array) -> tuple[Ints, list[str]]:
+def _encode(column: "pa.Array[Any]") -> tuple[Ints, list[str]]:
     encoded = column.dictionary_encode()
-    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32), encoded.dictionary.to_pylist()
+    texts: list[Any] = encoded.dictionary.to_pylist()
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32), texts
 
 
 def _pairs(file: io.BufferedReader, uri: str) -> Interactions:
@@ -125,17 +126,16 @@ def _from_table(table: pa.Table, uri: str) -> Interactions:
     return interactions_of(users, items, values)
 
 
-def _column(table: pa.Table, names: Sequence[str], uri: str) -> pa.Array:
+def _column(table: pa.Table, names: Sequence[str], uri: str) -> "pa.Array[Any]":
     name = next((name for name in names if name in table.column_names), None)
     if name is None:
         raise UserError(f"{uri} has no column {' or '.join(names)}; it has {', '.join(table.column_names)}")
-    column = table.column(name).combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    empty = pc.is_null(column)
+    chunks = table.column(name).chunks
+    column: pa.Array[Any] = pa.concat_arrays(chunks) if chunks else pa.array([], table.schema.field(name).type)
+    empty = column.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_string(column.type):
-        empty = pc.or_(empty, pc.equal(pc.utf8_trim_whitespace(column), ""))
-    missing = np.flatnonzero(empty.fill_null(True).to_numpy(zero_copy_only=False))
+        empty |= pc.equal(pc.utf8_trim_whitespace(column), pa.scalar("")).fill_null(True).to_numpy(zero_copy_only=False)
+    missing = np.flatnonzero(empty)
     if len(missing):
         raise UserError(f"{uri}: row {int(missing[0]) + 1} has no {name}")
     return column

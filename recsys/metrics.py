@@ -50,7 +50,7 @@ def popularity_lift(lists: Integers, histories: Integers, lengths: Integers, tra
         training_counts: (N,) how often each item occurs in training.
 
     Returns:
-        (mean count over lists − mean count over histories) / mean count over histories, each user's mean first; 0 is no
+        (mean count over lists - mean count over histories) / mean count over histories, each user's mean first; 0 is no
         bias. NaN where no item of any history occurs in training.
     """
     real = np.arange(histories.shape[1]) < lengths[:, None]

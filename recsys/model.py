@@ -88,9 +88,9 @@ class Recommender(nn.Module):
             wanted = self.users.targets(table)
             return full_softmax_loss(*self._matched(queries, wanted), targets, product_dtype(queries.device))
         # Only the items of the batch are made into vectors: whatever the size of the catalogue.
-        chosen, of_target = targets.unique(return_inverse=True)
+        chosen, of_target = torch.unique(targets, return_inverse=True)
         real = torch.arange(histories.shape[1], device=histories.device) < lengths[:, None]
-        watched, of_history = torch.where(real, histories, histories[:, :1]).unique(return_inverse=True)
+        watched, of_history = torch.unique(torch.where(real, histories, histories[:, :1]), return_inverse=True)
         queries = self.users(self.items(watched), of_history, lengths, last_only=False)
         wanted = self.users.targets(self.items(chosen))
         return in_batch_loss(*self._matched(queries, wanted), of_target, log_popularity[chosen])

@@ -2,8 +2,8 @@
 
 Shapes: B users of a batch, N items, D dimensions, L items of a history, K places of a list.
 
-Order: a higher score comes first; of equal scores the smaller index, which is the smaller item id. A list is therefore one
-list whatever the batch, the device or the way to find it. Scores are computed in float32.
+Order: a higher score comes first; of equal scores the smaller index, which is the smaller item id. The same scores
+give the same list, whatever the batch and the way to find it.
 """
 
 from collections.abc import Callable, Iterator
@@ -52,7 +52,7 @@ def _candidates(scores: Tensor, wanted: int) -> tuple[Tensor, Tensor]:
         return values, columns
     whole = blocks * BLOCK_ITEMS
     # Column c is in block c % blocks, so that the maximum runs along memory.
-    maxima = scores[:, :whole].unflatten(1, (BLOCK_ITEMS, blocks)).amax(dim=1)
+    maxima = scores[:, :whole].view(-1, BLOCK_ITEMS, blocks).amax(dim=1)
     best_blocks = maxima.topk(wanted, dim=1, sorted=False).indices
     steps = torch.arange(BLOCK_ITEMS, device=scores.device) * blocks
     columns = (best_blocks[:, :, None] + steps).flatten(1)

@@ -143,4 +143,5 @@ class _Block(nn.Module):
         heads = padded.view(users, length, 3, self.heads, width // 3 // self.heads).permute(2, 0, 3, 1, 4)
         rate = self.dropout.p if self.training else 0.0
         attended = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], dropout_p=rate, is_causal=True)
-        return attended.transpose(1, 2).flatten(2)[places.real]
+        packed: Tensor = attended.transpose(1, 2).flatten(2)[places.real]
+        return packed

@@ -21,7 +21,7 @@ def full_softmax_loss(queries: Tensor, items: Tensor, targets: Tensor, dtype: to
     """Mean cross-entropy of each position's item against the whole catalogue.
 
     Scores exist for some positions at a time and the gradients are made in the same pass (as in Liger Kernel,
-    arXiv 2410.10989), so that T × N scores are never stored and read again.
+    arXiv 2410.10989), so that T by N scores are never stored and read again.
 
     Args:
         queries: (T, D) float32.
@@ -62,8 +62,8 @@ class _FullSoftmax(torch.autograd.Function):
 def in_batch_loss(queries: Tensor, items: Tensor, targets: Tensor, log_popularity: Tensor) -> Tensor:
     """Mean cross-entropy of each position's item against the batch's own target items.
 
-    An item comes into a batch as often as it is popular, which a plain softmax would punish. So each score is lowered by
-    the log of the item's share of the training events (Yi et al. 2019, equation 3): the sum over the batch is then an
+    An item comes into a batch as often as it is popular, which a plain softmax would punish. So each score is lowered
+    by the log of the item's share of the training events (Yi et al. 2019, equation 3): the sum over the batch is then an
     unbiased estimate of the sum over the catalogue. An item that is in the batch several times is scored once and
     weighted by its count.
 

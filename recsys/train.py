@@ -170,7 +170,7 @@ def _pass(
     model.train()
     device = log_popularity.device
     losses: list[Tensor] = []
-    for users in torch.from_numpy(order).to(device).split(config.batch_users):
+    for users in torch.split(torch.from_numpy(order).to(device), config.batch_users):
         histories, lengths, targets = data.batch(users)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision and device.type == "cuda"):
             loss = model.loss(histories, lengths, targets, log_popularity)

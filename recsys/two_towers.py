@@ -2,8 +2,8 @@
 
 Shapes: B users, L places, T = all real places of the batch, M items, D dimensions.
 
-The user is the history: a mean of its items' vectors, weighted by how long ago each was watched (the weights are learned),
-through a small network. Every prefix of a training sequence is a user, and all of them are made at once.
+The user is the history: a mean of its items' vectors, weighted by how long ago each was watched (the weights are
+learned), through a small network. Every prefix of a training sequence is a user, and all of them are made at once.
 """
 
 from dataclasses import dataclass

@@ -1,10 +1,10 @@
 """Reads releases and vectors that a user brings: the side of the consumer, who needs no stage table and no Ray.
 
-    releases/<name>/vectors/<view>.npy      float16 or float32 (N, D); row i is line i of item_ids.parquet
-    releases/<name>/item_ids.parquet        video_id, version, has_<view> for each view
-    releases/<name>/items/part-*.parquet    of which only video_id and duration_seconds are read here
-    releases/<name>/manifest.json
-    releases/LATEST                         the name of the newest
+releases/<name>/vectors/<view>.npy      float16 or float32 (N, D); row i is line i of item_ids.parquet
+releases/<name>/item_ids.parquet        video_id, version, has_<view> for each view
+releases/<name>/items/part-*.parquet    of which only video_id and duration_seconds are read here
+releases/<name>/manifest.json
+releases/LATEST                         the name of the newest
 """
 
 import io
@@ -76,7 +76,7 @@ class ReleaseReader:
             prefix=prefix,
             name=str(manifest.get("release") or store.uri(prefix).rstrip("/").rpartition("/")[2]),
             manifest=manifest,
-            item_ids=table["video_id"].to_pylist(),
+            item_ids=_texts(table["video_id"]),
             has={view: table[_HAS + view].to_numpy().astype(bool) for view in views},
         )
 
@@ -112,7 +112,7 @@ class ReleaseReader:
         for entry in self.store.list(f"{self.prefix}items/"):
             if entry.path.endswith(".parquet"):
                 table = _parquet(self.store, entry.path, ["video_id", "duration_seconds"])
-                pairs = zip(table["video_id"].to_pylist(), table["duration_seconds"].to_pylist(), strict=True)
+                pairs = zip(_texts(table["video_id"]), table["duration_seconds"].to_pylist(), strict=True)
                 durations |= {video_id: seconds for video_id, seconds in pairs if seconds is not None}
         return durations
 
@@ -162,14 +162,20 @@ def _ids(uri: str) -> Sequence[str]:
         column = next((column for column in ID_COLUMNS if column in table.column_names), None)
         if column is None:
             raise UserError(f"{store.uri(name)} has no column {' or '.join(ID_COLUMNS)}")
-        ids: list[str] = table[column].cast(pa.string()).to_pylist()
-        return ids
+        return _texts(table[column])
     try:
         return [line.strip() for line in store.read_bytes(name).decode("utf-8-sig").splitlines() if line.strip()]
     except FileNotFoundError:
         raise UserError(f"{store.uri(name)}: no such file of ids") from None
     except UnicodeDecodeError:
         raise UserError(f"{store.uri(name)}: ids must be Parquet, or UTF-8 text with one id a line") from None
+
+
+def _texts(column: "pa.ChunkedArray[Any]") -> list[str]:
+    texts: list[Any] = column.cast(pa.string()).to_pylist()
+    if None in texts:
+        raise UserError(f"line {texts.index(None) + 1} has no id")
+    return texts
 
 
 def _file(uri: str) -> tuple[Store, str]:
