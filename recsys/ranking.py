@@ -27,9 +27,14 @@ def top_items(scores: Tensor, k: int) -> Tensor:
 
     Returns:
         (B, k) int64.
+
+    Raises:
+        ValueError: A score is NaN: the model diverged.
     """
     wanted = min(k + 1, scores.shape[1])
     values, columns = _candidates(scores, wanted)
+    if bool(values.isnan().any()):  # NaN counts as the highest, so that it is among the candidates
+        raise ValueError("a score is NaN: the model diverged")
     columns, order = torch.sort(columns, dim=1)
     values, order = torch.sort(values.gather(1, order), dim=1, descending=True, stable=True)
     best = columns.gather(1, order)[:, :k]
@@ -91,7 +96,7 @@ def recommend(scorer: Scorer, histories: Ints, k: int, batch_users: int) -> Ints
         (U, k) int32.
 
     Raises:
-        ValueError: A score is NaN: the model diverged.
+        ValueError: A score is NaN, or the catalogue is too small for such lists.
     """
     lists = np.empty((len(histories), k), dtype=np.int32)
     for users in batches(len(histories), batch_users):
@@ -103,8 +108,6 @@ def recommend(scorer: Scorer, histories: Ints, k: int, batch_users: int) -> Ints
         seen = torch.where(seen < scores.shape[1], seen, seen[:, :1])
         scores.scatter_(1, seen, -torch.inf)
         best = top_items(scores, k)
-        if bool(scores.gather(1, best[:, :1]).isnan().any()):
-            raise ValueError("a score is NaN: the model diverged")
         lists[users] = best.cpu().numpy()
     return lists
 

@@ -73,8 +73,8 @@ class SasRec(nn.Module):
         Returns:
             (T, D), user by user; (B, D) with `last_only`.
         """
-        places = Places.of(histories.shape[1], lengths)
-        hidden = items[histories[places.real]] + self.positions(places.columns)
+        places = Places(histories.shape[1], lengths)
+        hidden = F.embedding(places.packed(histories), items) + self.positions(places.columns)
         hidden = self.dropout(self.norm(hidden))
         for number, block in enumerate(self.blocks):
             hidden = block(hidden, places, last_only and number == len(self.blocks) - 1)
@@ -88,30 +88,25 @@ class SasRec(nn.Module):
 class Places:
     """Where the real places of a padded batch are."""
 
-    def __init__(self, real: Tensor, columns: Tensor, last: Tensor) -> None:
-        """Holds them.
+    def __init__(self, length: int, lengths: Tensor) -> None:
+        """Finds the real places of histories of (B,) lengths, padded to `length`."""
+        real = torch.arange(length, device=lengths.device) < lengths[:, None]
+        self._shape = real.shape
+        self._flat = real.flatten().nonzero().flatten()
+        self.columns = self._flat % length
+        """(T,) place in its history of each real place."""
+        self.last = lengths.cumsum(0) - 1
+        """(B,) index into the real places of each history's last one."""
 
-        Args:
-            real: (B, L) bool.
-            columns: (T,) place in its history of each real place.
-            last: (B,) index into the real places of each history's last one.
-        """
-        self.real = real
-        self.columns = columns
-        self.last = last
-
-    @classmethod
-    def of(cls, length: int, lengths: Tensor) -> "Places":
-        """The real places of histories of some lengths, padded to `length`."""
-        steps = torch.arange(length, device=lengths.device)
-        real = steps < lengths[:, None]
-        return cls(real, steps.expand(len(lengths), -1)[real], lengths.cumsum(0) - 1)
+    def packed(self, padded: Tensor) -> Tensor:
+        """(B, L, …) to (T, …)."""
+        return padded.flatten(0, 1).index_select(0, self._flat)
 
     def padded(self, packed: Tensor) -> Tensor:
         """(T, D) to (B, L, D), zeros where nothing is real."""
-        out = packed.new_zeros(*self.real.shape, packed.shape[1])
-        out[self.real] = packed
-        return out
+        users, length = self._shape
+        out = packed.new_zeros(users * length, packed.shape[1]).index_copy(0, self._flat, packed)
+        return out.view(users, length, -1)
 
 
 class _Block(nn.Module):
@@ -142,6 +137,6 @@ class _Block(nn.Module):
         users, length, width = padded.shape
         heads = padded.view(users, length, 3, self.heads, width // 3 // self.heads).permute(2, 0, 3, 1, 4)
         rate = self.dropout.p if self.training else 0.0
-        attended = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], dropout_p=rate, is_causal=True)
-        packed: Tensor = attended.transpose(1, 2).flatten(2)[places.real]
-        return packed
+        queries, keys, values = heads.unbind(0)
+        attended = F.scaled_dot_product_attention(queries, keys, values, dropout_p=rate, is_causal=True)
+        return places.packed(attended.transpose(1, 2).flatten(2))

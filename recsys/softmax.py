@@ -63,8 +63,8 @@ def in_batch_loss(queries: Tensor, items: Tensor, targets: Tensor, log_popularit
     """Mean cross-entropy of each position's item against the batch's own target items.
 
     An item comes into a batch as often as it is popular, which a plain softmax would punish. So each score is lowered
-    by the log of the item's share of the training events (Yi et al. 2019, equation 3): the sum over the batch is then an
-    unbiased estimate of the sum over the catalogue. An item that is in the batch several times is scored once and
+    by the log of the item's share of the training events (Yi et al. 2019, equation 3): the sum over the batch is then
+    an unbiased estimate of the sum over the catalogue. An item that is in the batch several times is scored once and
     weighted by its count.
 
     Args:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recsys.items import INITIAL_STD
 from recsys.sasrec import Places
@@ -44,9 +45,9 @@ class TwoTowers(nn.Module):
 
     def forward(self, items: Tensor, histories: Tensor, lengths: Tensor, *, last_only: bool) -> Tensor:
         """The user's vector after each place of the history; shapes as in `SasRec.forward`."""
-        places = Places.of(histories.shape[1], lengths)
-        padded = places.padded(items[histories[places.real]])
-        means = (self._weights(histories.shape[1]).to(padded.dtype) @ padded)[places.real]
+        places = Places(histories.shape[1], lengths)
+        padded = places.padded(F.embedding(places.packed(histories), items))
+        means = places.packed(self._weights(histories.shape[1]).to(padded.dtype) @ padded)
         users: Tensor = self.user_tower(means[places.last] if last_only else means)
         return users
 
