@@ -1,6 +1,5 @@
 """The grid's results as one table: means, deviations over seeds, slices, and a bootstrap against one row."""
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -31,7 +30,7 @@ class Spread:
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
         """Of one value a seed."""
-        return cls(mean=statistics.fmean(values), deviation=statistics.stdev(values) if len(values) > 1 else None)
+        return cls(mean=float(np.mean(values)), deviation=float(np.std(values, ddof=1)) if len(values) > 1 else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

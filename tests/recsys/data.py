@@ -14,7 +14,7 @@ TOPICS = 6
 def topic_world(*, users: int, items: int, seed: int = 0) -> tuple[Interactions, npt.NDArray[np.float32]]:
     """Users who walk through one topic's items in order, and features that tell the topic.
 
-    Item i has topic i % TOPICS; after it comes i + TOPICS, around the end. So the next item is to be learned from order,
+    Item i has topic i % TOPICS; after it comes i + TOPICS, around the end. So the next item is to be learned from order
     and the topic from content.
 
     Returns:

@@ -16,7 +16,7 @@ from tests.recsys.data import split_of, topic_split
 FAST = TrainConfig(epochs=12, patience=12, batch_users=32, learning_rate=5e-3, device="cpu")
 
 
-def tested(split: Split, model: ModelName, loss: Loss, use_ids: bool, features: np.ndarray | None) -> float:
+def hit_rate_of(split: Split, model: ModelName, loss: Loss, use_ids: bool, features: np.ndarray | None) -> float:
     config = ModelConfig(name=model, dim=16, loss=loss)
     trained, report = train(config, FAST, split, use_ids=use_ids, features=features, seed=0)
     assert report.epochs[report.best_epoch].ndcg == max(epoch.ndcg for epoch in report.epochs)
@@ -30,7 +30,7 @@ def test_models_learn_what_comes_next(model: ModelName, loss: Loss, items: str) 
     split, features = topic_split()
     floor = measure(popularity_lists(split, "test", LIST_LENGTH), split, "test").cutoffs[0].hit_rate
     assert floor < 0.35
-    found = tested(split, model, loss, items != "features", None if items == "id" else features)
+    found = hit_rate_of(split, model, loss, items != "features", None if items == "id" else features)
     assert found > 0.75
 
 
