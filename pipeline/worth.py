@@ -139,8 +139,8 @@ def _slice(group: Sequence[CellResult], inside: npt.NDArray[np.bool_]) -> SliceR
 
 def _hits(group: Sequence[CellResult]) -> npt.NDArray[np.float64]:
     """(U,) each user's mean over seeds."""
-    return np.stack([hits(result.ranks, COMPARED_K) for result in group]).mean(axis=0)
+    return np.asarray(np.mean([hits(result.ranks, COMPARED_K) for result in group], axis=0), dtype=np.float64)
 
 
 def _gains(group: Sequence[CellResult]) -> npt.NDArray[np.float64]:
-    return np.stack([gains(result.ranks, COMPARED_K) for result in group]).mean(axis=0)
+    return np.asarray(np.mean([gains(result.ranks, COMPARED_K) for result in group], axis=0), dtype=np.float64)

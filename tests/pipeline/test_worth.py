@@ -31,7 +31,7 @@ DATA = EvaluationData(
         short_user_events=40, kept_events=1200, kept_users=USERS,
     ),
     features={},
-    durations_seconds=np.arange(30.0) + 8,
+    durations_seconds=np.arange(8, 38).astype(np.float64),
 )  # fmt: skip
 
 

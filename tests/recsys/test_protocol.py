@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from records.errors import UserError
 from recsys.catalogue import Catalogue
 from recsys.interactions import interactions_of
-from recsys.protocol import ProtocolConfig, split_interactions
+from recsys.protocol import Part, ProtocolConfig, split_interactions
 
 ITEMS = [str(item) for item in range(12)]
 KNOWN = ITEMS[:9]
@@ -44,7 +44,8 @@ def test_the_split_equals_one_made_user_by_user(histories: dict[str, list[str]],
     )  # fmt: skip
     assert out.short_users == len(histories) - len(able)
     assert out.kept_events + out.short_user_events + older + repeated + unknown == len(events)
-    for part, back in (("test", 1), ("validation", 2)):
+    parts: tuple[tuple[Part, int], ...] = (("test", 1), ("validation", 2))
+    for part, back in parts:
         assert split.targets(part).tolist() == [items[-back] for items in sequences]
         padded, lengths = split.histories(part, last=2)
         for row, length, items in zip(padded, lengths, sequences, strict=True):

@@ -28,7 +28,7 @@ def test_top_items_equal_a_stable_sort(seed: int, items: int, k: int, levels: in
 
 
 def test_a_list_may_be_the_whole_catalogue() -> None:
-    scores = np.float32([[1, 3, 3, 0]])
+    scores = np.array([[1, 3, 3, 0]], dtype=np.float32)
     assert top_items(torch.from_numpy(scores), 4).tolist() == [[1, 2, 0, 3]]
 
 

@@ -110,7 +110,7 @@ def test_what_is_wrong_with_a_users_vectors_is_named(tmp_path: Path) -> None:
         ((str(tmp_path / "none.npy"), None, IDS), "no such file of vectors"),
     ]:
         with pytest.raises(UserError, match=message):
-            read_vectors(*arguments)  # type: ignore[arg-type]
+            read_vectors(*arguments)
 
 
 def test_a_pointer_to_a_release_that_is_not_finished_is_an_error(tmp_path: Path) -> None:
