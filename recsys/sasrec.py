@@ -74,7 +74,7 @@ class SasRec(nn.Module):
             (T, D), user by user; (B, D) with `last_only`.
         """
         places = Places(histories.shape[1], lengths)
-        hidden = F.embedding(places.packed(histories), items) + self.positions(places.columns)
+        hidden: Tensor = F.embedding(places.packed(histories), items) + self.positions(places.columns)
         hidden = self.dropout(self.norm(hidden))
         for number, block in enumerate(self.blocks):
             hidden = block(hidden, places, last_only and number == len(self.blocks) - 1)
