@@ -29,7 +29,7 @@ class EvaluateConfig:
 
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     slices: SliceConfig = field(default_factory=SliceConfig)
-    two_towers: Arm = field(default_factory=lambda: Arm(model=ModelConfig(name="two_towers")))
+    two_towers: Arm = field(default_factory=lambda: Arm(model=ModelConfig(name="two_towers", loss="in_batch")))
     sasrec: Arm = field(default_factory=lambda: Arm(model=ModelConfig(name="sasrec")))
     seeds: int = 3
     """Runs of each model and row; their seeds are 0, 1, …"""
