@@ -1,12 +1,12 @@
 """How much CPU time SASRec by id costs here and in RecBole 1.2.1, training and evaluation, and at which quality.
 
     python -m benchmarks.bench_recsys [--epochs 3] [--threads 1] [--recbole PYTHON | --install-recbole FOLDER]
-                                      [--interactions pairs.tsv]
+                                      [--interactions pairs.tsv | --users 50000]
 
 Both sides get the same users and items, one after the other in one run, and count CPU seconds over all threads; only
 the ratios mean something. RecBole needs an environment of its own, with older versions: `--install-recbole` makes one
 with uv in a folder outside the repository, `--recbole` takes the interpreter of one that is there.
-Without either, only our side runs. Without interactions, 50,000 users are generated; quality then means little.
+Without either, only our side runs. Without interactions, users are generated; quality then means little.
 """
 
 import argparse
@@ -30,20 +30,21 @@ from recsys.protocol import ProtocolConfig, Split, split_interactions
 from recsys.scoring import model_lists
 from recsys.train import TrainConfig, train
 
-USERS, ITEMS = 50_000, 19_220
+ITEMS = 19_220
 
 
 def main() -> None:
     """Runs both sides and prints both costs and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--interactions", help="MicroLens's pairs.tsv, or a table of events")
+    parser.add_argument("--users", type=int, default=50_000, help="generated ones, where there are no interactions")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--recbole", metavar="PYTHON", help="an interpreter that can import recbole")
     parser.add_argument("--install-recbole", metavar="FOLDER", help="make that environment here, where it is missing")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    events = read_interactions(arguments.interactions) if arguments.interactions else _generated()
+    events = read_interactions(arguments.interactions) if arguments.interactions else _generated(arguments.users)
     split, _ = split_interactions(events, Catalogue.of(events.item_ids, "the interactions"), ProtocolConfig())
     ours = _ours(split, arguments.epochs)
     _print("ours", ours)
@@ -114,14 +115,14 @@ def _install(folder: Path) -> str:
     return str(python)
 
 
-def _generated() -> Interactions:
+def _generated(users: int) -> Interactions:
     """Users who walk among items of Zipf's popularity."""
     rng = np.random.default_rng(0)
-    lengths = np.clip(rng.geometric(0.14, USERS) + 4, 5, 30)
+    lengths = np.clip(rng.geometric(0.14, users) + 4, 5, 30)
     shares = 1 / (np.arange(ITEMS) + 20.0)
     items = rng.choice(ITEMS, size=int(lengths.sum()), p=shares / shares.sum())
-    users = np.repeat(np.arange(USERS), lengths)
-    return interactions_of(pa.array(users.astype(str).tolist()), pa.array(items.astype(str).tolist()), None)
+    owners = np.repeat(np.arange(users), lengths)
+    return interactions_of(pa.array(owners.astype(str).tolist()), pa.array(items.astype(str).tolist()), None)
 
 
 def _print(name: str, result: dict[str, float]) -> None:
