@@ -27,7 +27,7 @@ class SasRecConfig:
     heads: int = 2
     inner_dim: int = 256
     """Width of the feed-forward layers."""
-    dropout: float = 0.2
+    dropout: float = 0.4
 
     def __post_init__(self) -> None:
         if min(self.layers, self.heads, self.inner_dim) < 1 or not 0 <= self.dropout < 1:
