@@ -128,6 +128,6 @@ def console_and_logging(*, verbose: bool) -> Console:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    for package in ("jobs", "pipeline", "storage", "actors", "models"):
+    for package in ("jobs", "pipeline", "recsys", "storage", "actors", "models"):
         logging.getLogger(package).setLevel(level)
     return console

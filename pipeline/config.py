@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -25,6 +25,8 @@ from records.errors import UserError
 from records.outcomes import STAGES
 from storage.fetch_config import FetchConfig
 from storage.stores import StoreConfig
+
+ConfigT = TypeVar("ConfigT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +111,8 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     return nested
 
 
-def apply_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
-    """A config with some fields replaced.
+def apply_overrides(config: ConfigT, overrides: Mapping[str, Any]) -> ConfigT:
+    """A config, a dataclass of dataclasses, with some fields replaced.
 
     Raises:
         UserError: A field does not exist (the message names the nearest), or its value has the wrong type or range.
@@ -119,7 +121,7 @@ def apply_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfi
         return config
     merged = _merge(config, overrides, "")
     try:
-        return TypeAdapter(RunConfig).validate_python(merged)
+        return TypeAdapter(type(config)).validate_python(merged)
     except ValidationError as error:
         raise UserError(_reason(error)) from None
 

@@ -105,7 +105,7 @@ class _Listed:
     def sizes(self) -> npt.NDArray[np.int64]:
         """(S,) bytes of a shard's newest stage files, decode's aside: about what its rows will take in a release."""
         listed = [sizes for stage, sizes in self._sizes.items() if stage != "decode"]
-        return np.sum([np.zeros(self._shards, dtype=np.int64), *listed], axis=0, dtype=np.int64)
+        return sum(listed, start=np.zeros(self._shards, dtype=np.int64))
 
     def fingerprints(self, stage: str) -> Iterable[str]:
         return self._tables.fingerprints(stage)

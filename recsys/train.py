@@ -1,0 +1,197 @@
+"""Trains a recommender on the training parts, stopped by the validation items."""
+
+import copy
+import logging
+import math
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LinearLR
+
+from recsys.metrics import gains, hits
+from recsys.model import ModelConfig, Recommender
+from recsys.protocol import Split
+from recsys.ranking import ranks_in
+from recsys.scoring import model_lists
+
+logger = logging.getLogger(__name__)
+
+STOPPING_K = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How a model is trained.
+
+    Raises:
+        ValueError: A number is out of its range.
+    """
+
+    epochs: int = 12
+    """At most so many passes over the users."""
+    patience: int = 5
+    """Epochs without a better validation nDCG@10 after which training ends."""
+    batch_users: int = 128
+    """Users whose whole sequences make one step."""
+    learning_rate: float = 2e-3
+    """Of the first step; it falls in a straight line, to 0 at the end of `epochs`."""
+    weight_decay: float = 0.0
+    """Decoupled, as in AdamW."""
+    device: str = "auto"
+    """`auto` (CUDA where there is a GPU), `cpu`, `cuda` or `cuda:<n>`."""
+    mixed_precision: bool = True
+    """bfloat16 on a GPU; on a CPU only the scores of the full softmax, where it has the instructions."""
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.patience, self.batch_users) < 1:
+            raise ValueError("train: epochs, patience and batch_users must be at least 1")
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            raise ValueError("train: learning_rate must be above 0 and weight_decay at least 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """One pass over the users, and the validation after it."""
+
+    loss: float
+    hit_rate: float
+    """Validation HR@10."""
+    ndcg: float
+    """Validation nDCG@10."""
+    train_cpu_seconds: float
+    """Over all threads."""
+    evaluate_cpu_seconds: float
+    seconds: float
+    """By the clock, both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainReport:
+    """How training went."""
+
+    epochs: tuple[Epoch, ...] = field(default_factory=tuple)
+    best_epoch: int = 0
+    """Index of the epoch whose weights are kept."""
+
+
+class _Batches:
+    """Training sequences as batches of users, in an order of their own each epoch."""
+
+    def __init__(self, split: Split, max_length: int, device: torch.device) -> None:
+        sequences, lengths = split.training_sequences(max_length + 1)
+        able = lengths > 1  # one item predicts nothing
+        # On the device as a whole: 4 bytes an event.
+        self._sequences = torch.from_numpy(sequences[able]).to(device)
+        self._lengths = torch.from_numpy(lengths[able]).to(device, torch.int64) - 1
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def batch(self, users: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, L) histories, (B,) lengths and (T,) targets."""
+        lengths = self._lengths[users]
+        longest = int(lengths.max())
+        sequences = self._sequences[users].long()
+        real = torch.arange(longest, device=lengths.device) < lengths[:, None]
+        return sequences[:, :longest], lengths, sequences[:, 1 : longest + 1][real]
+
+
+def train(
+    model_config: ModelConfig,
+    config: TrainConfig,
+    split: Split,
+    *,
+    use_ids: bool,
+    features: npt.NDArray[np.float32] | None,
+    seed: int,
+) -> tuple[Recommender, TrainReport]:
+    """Trains until validation stops getting better, and returns the best epoch's weights.
+
+    Args:
+        model_config: The model.
+        config: How to train it.
+        split: The users.
+        use_ids: Whether items have vectors of their own to learn.
+        features: (N, F) frozen features, or None.
+        seed: Of weights, order and dropout. On one device with one number of threads, it gives the same model.
+
+    Raises:
+        ValueError: No user has a training sequence of two items, or the model diverged.
+    """
+    device = device_of(config.device)
+    torch.manual_seed(seed)
+    model = Recommender(model_config, item_count=split.item_count, use_ids=use_ids, features=features).to(device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    data = _Batches(split, model_config.max_length, device)
+    if not len(data):
+        raise ValueError("no user has two items in training")
+    steps = config.epochs * math.ceil(len(data) / config.batch_users)
+    schedule = LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=steps)
+    log_popularity = torch.from_numpy(np.log(np.maximum(split.training_counts(), 1))).float().to(device)
+    log_popularity -= math.log(int(split.training_counts().sum()))
+    orders = np.random.default_rng(seed)
+    epochs: list[Epoch] = []
+    best, best_state = 0, copy.deepcopy(model.state_dict())
+    for number in range(config.epochs):
+        start, start_cpu = time.perf_counter(), time.process_time()
+        loss = _pass(model, optimizer, schedule, data, orders.permutation(len(data)), config, log_popularity)
+        trained_cpu = time.process_time()
+        ranks = ranks_in(model_lists(model, split, "validation", STOPPING_K), split.targets("validation"))
+        epochs.append(
+            Epoch(
+                loss=loss,
+                hit_rate=float(hits(ranks, STOPPING_K).mean()),
+                ndcg=float(gains(ranks, STOPPING_K).mean()),
+                train_cpu_seconds=trained_cpu - start_cpu,
+                evaluate_cpu_seconds=time.process_time() - trained_cpu,
+                seconds=time.perf_counter() - start,
+            )
+        )
+        logger.debug("epoch %d: %s", number, epochs[-1])
+        if number == 0 or epochs[-1].ndcg > epochs[best].ndcg:
+            best, best_state = number, copy.deepcopy(model.state_dict())
+        elif number - best >= config.patience:
+            break
+    model.load_state_dict(best_state)
+    return model, TrainReport(epochs=tuple(epochs), best_epoch=best)
+
+
+def _pass(
+    model: Recommender,
+    optimizer: torch.optim.Optimizer,
+    schedule: LinearLR,
+    data: _Batches,
+    order: npt.NDArray[np.int64],
+    config: TrainConfig,
+    log_popularity: Tensor,
+) -> float:
+    """One epoch; returns the mean loss."""
+    model.train()
+    device = log_popularity.device
+    losses: list[Tensor] = []
+    for users in torch.split(torch.from_numpy(order).to(device), config.batch_users):
+        histories, lengths, targets = data.batch(users)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision and device.type == "cuda"):
+            loss = model.loss(histories, lengths, targets, log_popularity)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.detach())
+    mean = float(torch.stack(losses).mean())
+    if not math.isfinite(mean):
+        raise ValueError("the loss is no longer finite: the model diverged; lower the learning rate")
+    return mean
+
+
+def device_of(name: str) -> torch.device:
+    """`auto` is CUDA where there is a GPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)

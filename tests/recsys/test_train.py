@@ -1,0 +1,81 @@
+"""Both models learn what there is to learn, with every kind of item and loss, and the same again from the same seed."""
+
+import numpy as np
+import pytest
+import torch
+
+from recsys.baselines import popularity_lists
+from recsys.measure import LIST_LENGTH, measure
+from recsys.model import ModelConfig, ModelName
+from recsys.protocol import Split
+from recsys.scoring import model_lists
+from recsys.softmax import Loss
+from recsys.train import TrainConfig, train
+from tests.recsys.data import split_of, topic_split
+
+FAST = TrainConfig(epochs=12, patience=12, batch_users=32, learning_rate=5e-3, device="cpu")
+
+
+def hit_rate_of(split: Split, model: ModelName, loss: Loss, use_ids: bool, features: np.ndarray | None) -> float:
+    config = ModelConfig(name=model, dim=16, loss=loss)
+    trained, report = train(config, FAST, split, use_ids=use_ids, features=features, seed=0)
+    assert report.epochs[report.best_epoch].ndcg == max(epoch.ndcg for epoch in report.epochs)
+    return measure(model_lists(trained, split, "test", LIST_LENGTH), split, "test").cutoffs[0].hit_rate
+
+
+@pytest.mark.parametrize("model", ["sasrec", "two_towers"])
+@pytest.mark.parametrize("loss", ["full", "in_batch"])
+@pytest.mark.parametrize("items", ["id", "features", "both"])
+def test_models_learn_what_comes_next(model: ModelName, loss: Loss, items: str) -> None:
+    split, features = topic_split()
+    floor = measure(popularity_lists(split, "test", LIST_LENGTH), split, "test").cutoffs[0].hit_rate
+    assert floor < 0.35
+    found = hit_rate_of(split, model, loss, items != "features", None if items == "id" else features)
+    assert found > 0.75
+
+
+def test_the_weights_of_the_best_epoch_are_kept_and_training_stops() -> None:
+    split, _ = topic_split(users=80)
+    config = TrainConfig(epochs=200, patience=2, batch_users=16, learning_rate=1e-2, device="cpu")
+    model, report = train(ModelConfig(name="sasrec", dim=8), config, split, use_ids=True, features=None, seed=1)
+    assert len(report.epochs) == report.best_epoch + 3
+    lists = model_lists(model, split, "validation", LIST_LENGTH)
+    best = report.epochs[report.best_epoch]
+    assert measure(lists, split, "validation").cutoffs[0].ndcg == pytest.approx(best.ndcg, abs=1e-9)
+
+
+def test_a_seed_gives_the_same_model_again_and_another_another() -> None:
+    split, features = topic_split(users=60)
+    config = TrainConfig(epochs=2, batch_users=16, device="cpu")
+    lists = []
+    for seed in (3, 3, 4):
+        model, _ = train(ModelConfig(name="sasrec", dim=8), config, split, use_ids=True, features=features, seed=seed)
+        lists.append(model_lists(model, split, "test", LIST_LENGTH))
+    assert np.array_equal(lists[0], lists[1])
+    assert not np.array_equal(lists[0], lists[2])
+
+
+def test_batches_hold_every_training_pair_once() -> None:
+    from recsys.train import _Batches
+
+    split = split_of([[1, 2, 3, 4, 5], [6, 7, 8], [9, 8, 7, 6]], 10)
+    data = _Batches(split, 2, torch.device("cpu"))
+    histories, lengths, targets = data.batch(torch.arange(len(data)))
+    # Training parts: 1 2 3, of which two predict; 6, which predicts nothing; 9 8.
+    assert lengths.tolist() == [2, 1]
+    assert histories[0].tolist() == [1, 2]
+    assert histories[1, 0].item() == 9
+    assert targets.tolist() == [2, 3, 8]
+
+
+def test_no_sequence_to_train_on_is_an_error() -> None:
+    split = split_of([[1, 2, 3]], 40)
+    with pytest.raises(ValueError, match="two items in training"):
+        train(ModelConfig(name="sasrec"), FAST, split, use_ids=True, features=None, seed=0)
+
+
+def test_a_model_that_diverges_says_so() -> None:
+    split, _ = topic_split(users=60)
+    config = TrainConfig(epochs=3, learning_rate=1e30, device="cpu")
+    with pytest.raises(ValueError, match="diverged"):
+        train(ModelConfig(name="two_towers", dim=8), config, split, use_ids=True, features=None, seed=0)
