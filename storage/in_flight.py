@@ -15,6 +15,7 @@ from typing import Literal
 import psutil
 
 _SHARE_OF_MEMORY = 8
+_LEAST_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,7 @@ class InFlightConfig:
 
     max_bytes: int | None = None
     """Bytes of items being fetched, or fetched and not yet decoded, in one worker; a larger item goes alone. None for
-    an eighth of the machine's memory by its cores: what a worker a core would share."""
+    an eighth of the machine's memory by its cores, what a worker a core would share, and 64 MiB at least."""
     max_objects: int = 64
     """Items being fetched at once in one worker: its threads and its connections."""
     unknown_bytes: int = 16 * 2**20
@@ -39,7 +40,8 @@ class InFlightConfig:
 
     def budget(self) -> "ByteBudget":
         """A new budget of that size."""
-        return ByteBudget(self.max_bytes or memory_bytes() // (_SHARE_OF_MEMORY * (os.cpu_count() or 1)))
+        share = memory_bytes() // (_SHARE_OF_MEMORY * (os.cpu_count() or 1))
+        return ByteBudget(self.max_bytes or max(share, _LEAST_BYTES))
 
 
 class Reservation:
