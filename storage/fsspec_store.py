@@ -34,7 +34,7 @@ class FsspecBackend:
         self._filesystem, self._base = fsspec.core.url_to_fs(uri, use_listings_cache=False)
         self._base = self._base.rstrip("/")
         self._root = redact(uri).rstrip("/") + "/"
-        logger.warning("%s: no conditional replace on this kind of store; run one job at a time", self._root)
+        self._is_output = False
 
     @property
     def root(self) -> str:
@@ -62,6 +62,9 @@ class FsspecBackend:
 
     def create(self, path: str, data: bytes) -> bool:
         """Exclusive create."""
+        if not self._is_output:
+            self._is_output = True
+            logger.warning("%s: no conditional replace on this kind of store; run one job at a time", self._root)
         self._filesystem.makedirs(self._path(path).rpartition("/")[0], exist_ok=True)
         try:
             self._filesystem.pipe_file(self._path(path), data, mode="create")

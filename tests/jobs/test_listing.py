@@ -158,6 +158,18 @@ def test_a_nightly_list_of_urls_signed_anew_makes_no_new_version(
     assert all("Signature" not in item.uri for item in items_of(output, fetchable=True).values())
 
 
+def test_urls_that_were_not_signed_anew_are_kept(web: WebServer, tmp_path: Path) -> None:
+    source = tmp_path / "l.csv"
+    signatures = ["SECRET-1", "SECRET-1"]
+    for turn in ("SECRET-2", "SECRET-3"):
+        lines = [f"{number},{web.signed(f'/{number}', signature)}\n" for number, signature in enumerate(signatures)]
+        source.write_text("id,uri\n" + "".join(lines))
+        listing(tmp_path / "out", source)
+        found = items_of(tmp_path / "out", fetchable=True)
+        assert [found[str(number)].uri.rpartition("=")[2] for number in range(2)] == signatures
+        signatures[0] = turn
+
+
 def test_a_presigned_list_is_the_same_source_every_night(web: WebServer, tmp_path: Path) -> None:
     web.objects["/list.csv"] = b"id,uri\n1,a.mp4\n"
     for signature in ("SECRET-1", "SECRET-2"):
