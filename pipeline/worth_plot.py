@@ -25,7 +25,7 @@ def to_png(table: WorthTable) -> bytes:
         _panel(panel, table, rows, measure)
         panel.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
     panels[0].set_yticks(range(len(rows)), rows)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=4, frameon=False, fontsize=9)
     figure.suptitle(
@@ -64,8 +64,10 @@ def _panel(panel: Axes, table: WorthTable, rows: Sequence[str], measure: str) ->
                 f"{mean:.4f}", (mean + deviation, height), xytext=(8, 0), textcoords="offset points",
                 va="center", fontsize=8, color=colour,
             )  # fmt: skip
-    panel.set_xlim(left=0)
-    panel.margins(x=0.18)
+    farthest = max(
+        (entry.test[measure].mean + (entry.test[measure].deviation or 0.0) for entry in table.entries), default=0.0
+    )
+    panel.set_xlim(0, 1.2 * farthest or 1.0)  # room for the last number
     panel.grid(axis="x", color="#E6E8EB", linewidth=0.8)
     panel.set_axisbelow(True)
     panel.tick_params(length=0, labelsize=9, colors=_INK)
