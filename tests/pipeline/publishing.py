@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import json
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +17,14 @@ from pipeline.graph import GraphConfig
 from pipeline.publish import Publish, Published
 from pipeline.publish_config import PublishConfig
 from pipeline.publish_tasks import TaskRunner, ray_tasks
+from pipeline.quality_gates import GateLimits
 from pipeline.ray_session import LocalRayConfig
 from pipeline.run import new_run_id
 from pipeline.spec import Specs
 from storage.leases import Lease
 from storage.releases import LEASE
 from storage.stores import Store
-from tests.pipeline.stage_maker import SPECS
+from tests.pipeline.stage_maker import SPECS, Maker, ids_of, publish_config
 
 SMALL_PARTS = 60_000
 """Bytes of an items file: a few shards of eight."""
@@ -61,6 +64,24 @@ def publish(
             allow_partial=allow_partial,
             open_tasks=ray_tasks if on_ray else tasks_here,
         ).execute()
+
+
+CONFIG = publish_config(part_bytes=SMALL_PARTS, row_group_rows=10, gallery_items=2)
+
+
+def filled(uri: str, items: int = 60, **maker: Any) -> Maker:  # noqa: ANN401 - Maker's fields
+    made = Maker(store=Store.open(uri), **maker)
+    made.fill(made.list_items(ids_of(items)))
+    return made
+
+
+def manifest_of(uri: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Store.open(uri).read_bytes(f"releases/{name}/manifest.json"))
+    return found
+
+
+def with_gates(**limits: Any) -> RunConfig:  # noqa: ANN401 - GateLimits' fields
+    return replace(CONFIG, publish=replace(CONFIG.publish, gates=GateLimits(**limits)))
 
 
 def objects(uri: str, prefix: str = "releases/") -> dict[str, bytes]:
