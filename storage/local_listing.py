@@ -1,6 +1,7 @@
 """Lists a folder tree in the order in which S3 lists keys, one folder's names in memory at a time."""
 
 import contextlib
+import errno
 import logging
 import os
 from collections.abc import Iterator
@@ -47,16 +48,25 @@ def _sorted_names(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as found:
             for entry in found:
-                if entry.is_dir():
-                    names.append(entry.name + "/")
-                elif entry.is_file():
-                    names.append(entry.name)
-                else:
+                kind = _kind_of(entry)
+                if kind is None:
                     logger.warning("%s is a broken link or no ordinary file: left out", entry.path)
+                else:
+                    names.append(entry.name + kind)
     except FileNotFoundError:
         return []
     names.sort(key=os.fsencode)
     return names
+
+
+def _kind_of(entry: "os.DirEntry[str]") -> str | None:
+    """What stands behind a folder's name, and nothing behind a file's; None for what is neither."""
+    try:
+        return "/" if entry.is_dir() else "" if entry.is_file() else None
+    except OSError as error:
+        if error.errno != errno.ELOOP:  # a link that leads to itself
+            raise
+        return None
 
 
 def entry_of(path: str, status: os.stat_result) -> Entry:

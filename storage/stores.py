@@ -4,23 +4,18 @@
 for what other file systems lack. Credentials, region and endpoint come from their usual places; no message holds them.
 """
 
-import contextlib
 import errno
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, TypeVar
 
 from records.errors import FailureKind, TransientError, UserError
 from storage.backends import DELETE_PATHS, Backend, Entry, Piece, path_order
 from storage.faults import TRANSIENT, RetryConfig, TimeLimits, classify, describe, redact, s3_status, with_retries
-from storage.fsspec_store import FsspecBackend, missing_package
-from storage.http_store import HttpBackend
-from storage.local_store import LocalBackend
+from storage.open_backend import open_backend
 from storage.range_reader import RangeReader
-from storage.s3_store import S3Backend
 
 T = TypeVar("T")
 
@@ -69,7 +64,7 @@ class Store:
             retry: How transient faults are retried.
             limits: How long one request may take; on S3.
         """
-        store = cls(_backend(uri, limits), retry)
+        store = cls(open_backend(uri, limits), retry)
         store._guarded("", store._backend.check)
         return store
 
@@ -289,23 +284,3 @@ class Store:
             raise TransientError(kind, f"{where}: {kind} ({describe(error)})") from None
         if kind is FailureKind.NOT_FOUND:
             raise FileNotFoundError(errno.ENOENT, "no such object", where) from None
-
-
-def _backend(uri: str, limits: TimeLimits) -> Backend:
-    scheme, separator, rest = uri.partition("://")
-    if not uri:
-        raise UserError("an empty URI names no store")
-    if not separator:
-        return LocalBackend(Path(uri).expanduser())
-    if scheme == "file":
-        return LocalBackend(Path(rest))
-    if scheme in ("s3", "s3a"):
-        return S3Backend(uri, limits)
-    if scheme in ("http", "https"):
-        return HttpBackend(uri, limits)
-    with contextlib.suppress(ImportError):
-        try:
-            return FsspecBackend(uri)
-        except ValueError:
-            raise UserError(f"{redact(uri)}: unknown kind of store {scheme!r}") from None
-    raise UserError(f"{redact(uri)}: {missing_package(scheme)}")

@@ -270,4 +270,5 @@ def test_linked_folders_are_walked_once(tmp_path: Path) -> None:
     (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "out" / "deep" / "loop").symlink_to(tmp_path / "out")
     (tmp_path / "out" / "broken").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "out" / "itself").symlink_to(tmp_path / "out" / "itself")
     assert paths(Store.open(str(tmp_path / "out"))) == ["deep/a", "link/b"]
