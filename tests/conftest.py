@@ -1,6 +1,6 @@
 """Fixtures that every test may use: tiny models, built once and kept between runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,3 +24,16 @@ def tiny_models() -> TinyModels:
     """A function from a tiny model's name to its folder."""
     cache_dir = Path(__file__).resolve().parents[1] / ".cache" / "tiny"
     return lambda name: ensure_tiny(name, cache_dir)
+
+
+@pytest.fixture(scope="session")
+def light_ray() -> Iterator[None]:
+    """Ray in this process, one for all tests, with room for every light pool at once."""
+    import ray  # here: most tests can do without, and it takes a second
+
+    from pipeline.graph import GraphConfig
+    from pipeline.ray_session import LocalRayConfig, ray_session
+
+    with ray_session(LocalRayConfig(num_cpus=4, object_store_bytes=512 * 2**20), GraphConfig()):
+        yield
+    assert not ray.is_initialized()

@@ -9,7 +9,6 @@ import pytest
 from jobs.cli import run_command
 from jobs.evaluate import main
 from storage.stores import Store
-from tests.pipeline.conftest import light_ray  # noqa: F401 - a fixture
 from tests.recsys.data import topic_world
 from tests.releases import write_release
 

@@ -1,23 +1,12 @@
-"""One Ray for all tests of the graph, and another for drivers that are killed."""
+"""One Ray for all drivers that are processes of their own, and what stands between them and S3."""
 
 from collections.abc import Iterator
 
 import pytest
-import ray
 
-from pipeline.graph import GraphConfig
-from pipeline.ray_session import LocalRayConfig, ray_session
 from tests.faulty_proxy import FaultyProxy
 from tests.pipeline.ray_host import ray_host
 from tests.s3 import S3Server, s3_server  # noqa: F401 - a fixture
-
-
-@pytest.fixture(scope="session")
-def light_ray() -> Iterator[None]:
-    """Ray in this process, with room for every light pool at once."""
-    with ray_session(LocalRayConfig(num_cpus=4, object_store_bytes=512 * 2**20), GraphConfig()):
-        yield
-    assert not ray.is_initialized()
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ def test_credentials_that_expire_stop_the_run_and_commit_nothing_false(
         driver = light_job(output, tmp_path / "notes", drivers_ray, source=source, shard_size=4)
         assert driver.wait() == 3, driver.said()[-2000:]
     assert last_report(output)["stopped"] == "too many rows failed alike: forbidden"
-    assert "forbidden. Run the same command to go on" in driver.said()
+    assert "too many rows failed alike: forbidden. Mend what made them fail" in driver.said()
     tables = committed(output, specs)
     assert 0 < len(tables["decode"]) < CLIPS
     assert all(line["type"] != "Failure" for lines in tables.values() for line in lines.values())

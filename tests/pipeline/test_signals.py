@@ -38,7 +38,9 @@ def started(output: Path, notes: Path, environment: Environment, *, seconds: flo
     return driver
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.chaos)]
+)
 def test_a_signal_journals_within_two_seconds_and_the_next_run_goes_on_from_there(
     tmp_path: Path, drivers_ray: Environment, number: signal.Signals, code: int
 ) -> None:

@@ -51,7 +51,7 @@ def failure(item: CatalogItem, config: FetchConfig) -> BadItemError:
     before = psutil.Process().num_fds()
     with pytest.raises(BadItemError) as caught:
         Fetcher(config)(item)
-    files = [file.path for file in psutil.Process().open_files() if "reelscribe-" in file.path]
+    files = [file.path for file in psutil.Process().open_files() if Path(file.path).name.startswith("reelscribe-")]
     assert files == [], "nothing stays behind"
     assert psutil.Process().num_fds() <= before + 8, "connections apart"
     return caught.value
