@@ -1,17 +1,20 @@
-"""Ends the processes of an engine whose worker died without closing it.
+"""Ends the processes of an engine whose worker died without closing it, and removes the files they leave.
 
 vLLM's engine process does not notice that whoever started it is gone: it would keep its memory, the GPU's included, and
 the worker that takes over would find none. So a small process of its own waits on a pipe that closes with the worker,
-and then kills whatever carries the engine's mark in its environment, also what is still loading.
+and then kills whatever carries the engine's mark in its environment, also what is still loading. vLLM's sockets and its
+rendezvous file lie in a folder of the engine's own, since nobody removes them, not even where the engine ends in order.
 
 This file is both sides: imported by the worker, and run as the guard, which needs nothing but the standard library.
 """
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -28,26 +31,30 @@ class EngineGuard:
 
     def __init__(self) -> None:
         self._mark = uuid.uuid4().hex
+        self._folder = tempfile.mkdtemp(prefix="reelscribe-engine-")
         # A session of its own: Ctrl-C reaches the worker's group, and the guard must outlive it.
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__, self._mark],
+            [sys.executable, "-I", "-S", __file__, self._mark, self._folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
+        self._process.wait()  # what stays is its child, see `main`
 
     @contextlib.contextmanager
     def marked(self) -> Iterator[None]:
         """Marks the processes that are started while the context is open, as long as each starts a new program."""
-        before = os.environ.get(MARK)
-        os.environ[MARK] = self._mark
+        ours = {MARK: self._mark, "TMPDIR": self._folder, "VLLM_RPC_BASE_PATH": self._folder}
+        before = {name: os.environ.get(name) for name in ours}
+        os.environ.update(ours)
         try:
             yield
         finally:
-            if before is None:
-                del os.environ[MARK]
-            else:
-                os.environ[MARK] = before
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
     def close(self) -> None:
         """Lets the guard go: the engine was closed in order. Safe to call twice."""
@@ -56,7 +63,7 @@ class EngineGuard:
             with contextlib.suppress(BrokenPipeError):  # somebody has killed it
                 stdin.write(b"closed")
                 stdin.close()
-        self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def marked_processes(mark: str) -> list[int]:
@@ -70,8 +77,10 @@ def marked_processes(mark: str) -> list[int]:
     return found
 
 
-def main(mark: str) -> None:
-    """Waits for the worker's word or its end."""
+def main(mark: str, folder: str) -> None:
+    """Waits for the worker's word or its end, as nobody's child: a worker that ends takes its children along."""
+    if os.fork():
+        return
     if sys.stdin.buffer.read():
         return
     quiet_looks = 0
@@ -82,7 +91,8 @@ def main(mark: str) -> None:
                 os.kill(pid, signal.SIGKILL)
         quiet_looks = 0 if found else quiet_looks + 1
         time.sleep(_LOOK_AGAIN_SECONDS)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -5,6 +5,7 @@ the engine, which so never waits for a batch to end.
 """
 
 import asyncio
+import atexit
 import concurrent.futures
 import contextlib
 import itertools
@@ -112,6 +113,7 @@ class VllmEngine:
             self._stop_loop()
             self._guard.close()
             raise FatalError(f"the engine for {config.model} did not start: {_one_line(error)}") from error
+        atexit.register(self.close)  # `__del__` would come too late: the loop's thread no longer runs then
 
     def generate_many(
         self, requests: Sequence[EngineRequest], sampling: SamplingConfig, timeout_seconds: float
@@ -166,6 +168,7 @@ class VllmEngine:
         # Collects the ended processes, which would stay as zombies.
         multiprocessing.active_children()
         self._guard.close()
+        atexit.unregister(self.close)
 
     async def _call(
         self, requests: Sequence[EngineRequest], params: "SamplingParams", timeout_seconds: float

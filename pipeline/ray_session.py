@@ -141,6 +141,8 @@ def _join_cluster() -> None:
 def _start_here(local: LocalRayConfig, folder: str) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nobody else can reach a cluster that lives in this process
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # Else Ray kills a worker's children before the worker may close its engine, and so leaves semaphores in /dev/shm.
+    os.environ.setdefault("RAY_kill_child_processes_on_worker_exit", "false")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side writes over the progress display
     logger.info("starting Ray on this machine")
     this_process = psutil.Process()

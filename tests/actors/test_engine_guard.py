@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import cast
 
 import psutil
@@ -37,28 +38,39 @@ def said(process: subprocess.Popen[str]) -> str:
 
 
 GUARDED = f"""
-    import subprocess, sys
+    import os, subprocess, sys
     from actors.engine_guard import EngineGuard
     guard = EngineGuard()
     with guard.marked():
         engine = subprocess.Popen([sys.executable, "-c", "{SLEEP}"], stdout=subprocess.DEVNULL)
+        folder = os.environ["VLLM_RPC_BASE_PATH"]
     bystander = subprocess.Popen([sys.executable, "-c", "{SLEEP}"], stdout=subprocess.DEVNULL)
-    print(engine.pid, bystander.pid, flush=True)
+    print(engine.pid, bystander.pid, folder, flush=True)
     sys.stdin.read()
     guard.close()
 """
 
 
+def guards(folder: str) -> list[psutil.Process]:
+    """The guard that would remove this folder, while it lives."""
+    return [one for one in psutil.process_iter(["cmdline"]) if folder in (one.info["cmdline"] or [])]
+
+
 @pytest.mark.parametrize("killed", [True, False])
 def test_what_is_marked_dies_with_a_killed_worker_and_nothing_else(killed: bool) -> None:
     process = worker(GUARDED)
-    engine, bystander = (psutil.Process(int(pid)) for pid in said(process).split())
+    *pids, folder = said(process).split()
+    engine, bystander = (psutil.Process(int(pid)) for pid in pids)
+    assert Path(folder).is_dir()
     if killed:
         process.kill()
         engine.wait(timeout=30)
+        psutil.wait_procs(guards(folder), timeout=30)
+        assert not Path(folder).exists()
     else:
         process.communicate()
         assert engine.is_running()
+        assert not Path(folder).exists()
         engine.kill()
     assert bystander.is_running()
     bystander.kill()
@@ -75,6 +87,7 @@ def test_the_mark_is_taken_back_and_the_guard_leaves() -> None:
         assert os.environ[MARK] == mark
         inner.close()
     assert MARK not in os.environ
+    assert "VLLM_RPC_BASE_PATH" not in os.environ
     guard.close()
     guard.close()
     assert marked_processes(mark) == []

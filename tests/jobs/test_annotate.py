@@ -1,9 +1,11 @@
 """The main command as a user runs it: real files in, every real engine, Parquet out; and what wrong input gets."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,9 +27,14 @@ BROKEN = {"broken", "corrupted"}
 """The only items that are truly broken: one made here, one of the real clips."""
 
 
-def command(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", f"jobs.{name}", *arguments], capture_output=True, text=True, timeout=900, check=False
+        [sys.executable, "-m", f"jobs.{name}", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
 
 
@@ -38,6 +45,8 @@ class Described:
     source: Path
     output: Path
     printed: str
+    left_behind: set[str]
+    """What its workers and engines have left in the temporary folder and in shared memory."""
 
     def table(self, stage: str) -> dict[str, dict[str, Any]]:
         """The stage's lines by video id, from its Parquet files alone."""
@@ -65,9 +74,16 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Described:
     titles = source / "titles.csv"
     titles.write_text("video_id,title,views\nmoving,A square that moves,12\nturned,A turned square,3\n")
     arguments = ["--source", str(source), "--output", str(output), "--metadata", str(titles), "--recipe", "tiny"]
-    done = command("annotate", *arguments)
+    before = semaphores()
+    with tempfile.TemporaryDirectory(prefix="t") as folder:  # short: the engines' sockets lie in it
+        done = command("annotate", *arguments, TMPDIR=folder)
+        left = {name for name in os.listdir(folder) if not name.startswith("torchinductor")}  # torch's cache
     assert done.returncode == 0, done.stderr[-3000:]
-    return Described(source, output, done.stdout)
+    return Described(source, output, done.stdout, left | (semaphores() - before))
+
+
+def semaphores() -> set[str]:
+    return {file.name for file in Path("/dev/shm").glob("sem.*")}
 
 
 def items_of(source: Path) -> set[str]:
@@ -81,6 +97,9 @@ class TestDescribed:
     @pytest.mark.parametrize("stage", STAGES)
     def test_every_item_has_one_line_in_every_table(self, described: Described, stage: str) -> None:
         assert set(described.table(stage)) == items_of(described.source)
+
+    def test_workers_and_engines_leave_nothing_behind(self, described: Described) -> None:
+        assert described.left_behind == set()
 
     def test_only_what_is_truly_broken_is_an_error(self, described: Described) -> None:
         for stage in STAGES:
