@@ -21,7 +21,7 @@ def proxy(s3_server: S3Server) -> Iterator[FaultyProxy]:  # noqa: F811 - the fix
 
 
 def get(proxy: FaultyProxy, path: str) -> tuple[int, bytes, str]:
-    connection = http.client.HTTPConnection(str(urlsplit(proxy.endpoint).netloc), timeout=1.0)
+    connection = http.client.HTTPConnection(str(urlsplit(proxy.endpoint).netloc), timeout=0.5)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
