@@ -52,22 +52,43 @@ def test_what_is_copied_is_the_project_and_nothing_else() -> None:
     assert copied == ["requirements/gpu.txt", "."]
 
 
-def test_what_is_installed_has_every_file_of_the_packages(tmp_path: Path) -> None:
-    """Built as the image builds it. Files of deployment are data of nobody: they may stay behind."""
-    source = tmp_path / "source"
-    wanted = {path.relative_to(ROOT).as_posix() for path in tracked("") if path.relative_to(ROOT).parts[0] in PACKAGES}
-    for name in (*wanted, "pyproject.toml", PROJECT["project"]["readme"]):
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder into which the image's Python gets the project: built as the image builds it."""
+    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
+    for name in (*in_packages(), "pyproject.toml", PROJECT["project"]["readme"]):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, source / name)
     build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=source, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    installed = {
-        name for name in zipfile.ZipFile(wheel).namelist() if not name.partition("/")[0].endswith(".dist-info")
-    }
-    left_out = {name for name in wanted - installed if not _is_deployment(name)}
-    assert left_out == set()
-    assert installed <= wanted
+    subprocess.run([sys.executable, "-c", build, str(built)], cwd=source, check=True, capture_output=True)
+    (wheel,) = built.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(built / "site")
+    return built / "site"
+
+
+def in_packages() -> set[str]:
+    """The repository's files that lie in a package."""
+    names = {path.relative_to(ROOT) for path in tracked("")}
+    return {name.as_posix() for name in names if name.parts[0] in PACKAGES}
+
+
+def test_what_is_installed_has_every_file_of_the_packages(installed: Path) -> None:
+    """Files of deployment are data of nobody: they may stay behind."""
+    files = {path.relative_to(installed).as_posix() for path in installed.rglob("*") if path.is_file()}
+    files = {name for name in files if not name.partition("/")[0].endswith(".dist-info")}
+    assert {name for name in in_packages() - files if not _is_deployment(name)} == set()
+    assert files <= in_packages()
+
+
+def test_the_main_command_starts_where_only_that_is_installed(installed: Path, tmp_path: Path) -> None:
+    """The image's build ends with this, without a GPU."""
+    environment = {**os.environ, "PYTHONPATH": str(installed), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.annotate", "--help"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "python -m jobs.annotate" in done.stdout
 
 
 def _is_deployment(name: str) -> bool:
@@ -127,12 +148,3 @@ def test_no_file_holds_a_secret() -> None:
 )
 def test_a_secret_is_seen(text: str) -> None:
     assert secrets_given(yaml.safe_load(text))
-
-
-def test_the_image_needs_nothing_of_a_machine_but_ray_and_cuda() -> None:
-    """What the build itself checks in its last step: the main command starts where there is no GPU."""
-    done = subprocess.run(
-        [sys.executable, "-m", "jobs.annotate", "--help"],
-        cwd=ROOT, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
