@@ -1,6 +1,7 @@
 """Metrics: counters get their growth, nothing that fails there fails a run, and readings are the driver's counters."""
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -155,14 +156,31 @@ def test_the_commit_lag_is_the_age_of_the_oldest_shard_under_way() -> None:
     assert lag.seconds({"1", "2"}) == 0.0
 
 
+@dataclass
+class Occupied(Recorder):
+    """Notices whether anybody comes in while somebody is; the first stays a while, so that others may."""
+
+    inside: threading.Lock = field(default_factory=threading.Lock)
+    met: threading.Event = field(default_factory=threading.Event)
+
+    def put(self, value: float, tags: Mapping[str, str]) -> None:
+        if not self.inside.acquire(blocking=False):
+            self.met.set()
+            return
+        if not self.puts:
+            self.met.wait(0.3)
+        super().put(value, tags)
+        self.inside.release()
+
+
 def test_bytes_are_counted_from_many_threads_and_not_for_what_failed() -> None:
     def fetch(one: CatalogItem) -> FetchedMedia:
         if one.video_id.startswith("gone"):
             raise BadItemError(FailureKind.NOT_FOUND, "no such object")
         return FetchedMedia.of_bytes(b"x" * int(one.video_id))
 
-    recorders = Recorders()
-    counted = CountedFetch(fetch, Publisher((), recorders))
+    occupied = Occupied(BYTES_READ)
+    counted = CountedFetch(fetch, Publisher((), lambda metric: occupied))
     sizes = [number % 7 for number in range(200)]  # an empty item is no growth
     with ThreadPoolExecutor(8) as pool:
         for media, size in zip(pool.map(lambda size: counted(item(str(size))), sizes), sizes, strict=True):
@@ -170,4 +188,5 @@ def test_bytes_are_counted_from_many_threads_and_not_for_what_failed() -> None:
             media.close()
     with pytest.raises(BadItemError):
         counted(item("gone"))
-    assert sum(value for value, _ in recorders.of[BYTES_READ].puts) == sum(sizes)
+    assert not occupied.met.is_set()
+    assert sum(value for value, _ in occupied.puts) == sum(sizes)
