@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cluster.packing import Need, NodeType
-from cluster.sizing import Cluster, Sizing, StageLoad, size_pools, start_seconds, upper_rate
+from cluster.sizing import Cluster, Sizing, StageLoad, least_seconds, size_pools
 from records.errors import UserError
 
 
@@ -75,9 +75,8 @@ def _pairs(offers: Sequence[Offer]) -> Iterator[dict[Offer, int]]:
 
 def _bounds(clusters: Iterator[Mapping[Offer, int]], work: Work) -> Iterator[_Candidate]:
     """The clusters that may be in time, with the least that each can cost: all stages at once, no worker idle."""
-    start = start_seconds(work.loads)
     for counts in clusters:
-        seconds = start + work.items / upper_rate(work.loads, _cluster(counts, work))
+        seconds = least_seconds(work.loads, _cluster(counts, work), work.items)
         if seconds <= work.deadline_seconds:
             yield _Candidate(counts=counts, cost=seconds / 3600 * _price(counts), seconds=seconds)
 

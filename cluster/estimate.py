@@ -2,7 +2,7 @@
 
 A stage's cost for an item is its mean over the duration classes, each with its share of the sample's items. Two things
 make it unsure: which durations the sample happened to hold, whose shares are drawn again from the sample (bootstrap,
-Efron 1979), and what the waves of one class say apart, from whose pooled variance a class's mean is drawn (Student's t).
+Efron 1979), and how far apart the waves of one class are, whose pooled variance its mean is drawn with (Student's t).
 """
 
 import itertools

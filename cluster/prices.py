@@ -178,7 +178,7 @@ def _bytes(value: Any, where: str) -> float:  # noqa: ANN401 - of YAML
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise UserError(f"{where} must be a size such as 64GiB, not {value!r}")
-    return float(match[1]) * _BYTES[match[2]]
+    return float(match[1]) * int(_BYTES[match[2]])
 
 
 def _is_alike(offered: NodeType, node: NodeType) -> bool:

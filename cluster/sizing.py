@@ -82,7 +82,7 @@ class PhaseSize:
     items_per_second: float
     """inf where nothing costs anything."""
     bottleneck: str
-    """The stage whose pool is the slowest, or `cores` or `GPUs`."""
+    """The stage whose pool is the slowest, or that all cores or GPUs are busy, and most of all for which stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,8 @@ def start_seconds(loads: Iterable[StageLoad]) -> float:
 def rate(loads: Sequence[StageLoad], workers: Mapping[str, int], cluster: Cluster) -> tuple[float, str]:
     """Items a second with so many workers, and what keeps it from being more."""
     limits = [(workers[load.name] / load.seconds, load.name) for load in loads if load.seconds > 0]
-    return min([*limits, *_shared_limits(loads, cluster), (math.inf, "nothing")], key=lambda limit: limit[0])
+    shared = _shared_limits(loads, cluster)  # first: where they bind too, a further worker would not help
+    return min([*shared, *limits, (math.inf, "nothing")], key=lambda limit: limit[0])
 
 
 def size_pools(loads: Sequence[StageLoad], cluster: Cluster, items: float) -> Sizing:
@@ -144,8 +145,8 @@ def size_pools(loads: Sequence[StageLoad], cluster: Cluster, items: float) -> Si
     sized: dict[tuple[str, ...], PhaseSize | None] = {}
     best: Sizing | None = None
     for groups in _ways(loads):
-        bound = sum(start_seconds(group) + items / upper_rate(group, cluster) for group in groups)
-        if best is not None and bound >= best.seconds(items):
+        bound = sum(least_seconds(group, cluster, items) for group in groups)
+        if best is not None and not bound < best.seconds(items) * (1 - _EXACT):  # not by what rounding makes of equals
             continue
         phases: list[PhaseSize] = []
         for group in groups:
@@ -156,7 +157,7 @@ def size_pools(loads: Sequence[StageLoad], cluster: Cluster, items: float) -> Si
                 phases.append(phase)
         if len(phases) == len(groups):
             sizing = Sizing(phases=tuple(phases), loads=tuple(loads), cluster=cluster)
-            if best is None or sizing.seconds(items) < best.seconds(items):
+            if best is None or sizing.seconds(items) < best.seconds(items) * (1 - _EXACT):
                 best = sizing
     if best is None:
         raise UserError(_no_room(loads, cluster))
@@ -195,6 +196,12 @@ def _no_room(loads: Sequence[StageLoad], cluster: Cluster) -> str:
     raise AssertionError("each stage fits alone")
 
 
+def least_seconds(loads: Sequence[StageLoad], cluster: Cluster, items: float) -> float:
+    """What items take at least, whatever the sizes; inf where they cannot run at all."""
+    most = upper_rate(loads, cluster)
+    return start_seconds(loads) + items / most if most else math.inf
+
+
 def upper_rate(loads: Sequence[StageLoad], cluster: Cluster) -> float:
     """A rate that no sizes exceed: what cores and GPUs allow."""
     return min([limit for limit, _ in _shared_limits(loads, cluster)], default=math.inf)
@@ -205,12 +212,14 @@ def _shared_limits(loads: Sequence[StageLoad], cluster: Cluster) -> list[tuple[f
     limits: list[tuple[float, str]] = []
     cpu_seconds = sum(load.cpu_seconds for load in loads)
     if cpu_seconds > 0:
-        limits.append((cluster.core_count / cpu_seconds, "cores"))
+        most = max(loads, key=lambda load: load.cpu_seconds)
+        limits.append((cluster.core_count / cpu_seconds, f"cores, most of all for {most.name}"))
     for wanted in {load.need.accelerator for load in loads if load.need.gpus}:
         taking = [load for load in loads if load.need.gpus and wanted in (None, load.need.accelerator)]
         gpu_seconds = sum(load.gpu_seconds for load in taking)
         if gpu_seconds > 0:
-            limits.append((cluster.gpus(wanted) / gpu_seconds, f"{wanted} GPUs" if wanted else "GPUs"))
+            most = max(taking, key=lambda load: load.gpu_seconds)
+            limits.append((cluster.gpus(wanted) / gpu_seconds, f"GPUs, most of all for {most.name}"))
     return limits
 
 

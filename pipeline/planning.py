@@ -1,0 +1,247 @@
+"""From a probe to a plan: loads of the stages, sizes on a cluster, and what they will come to."""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import ray
+
+from cluster.cheapest import Work, cheapest
+from cluster.estimate import Costs, Interval, Prediction, cautious, estimate, predict
+from cluster.packing import Need, Nodes, NodeType
+from cluster.prices import PriceTable
+from cluster.sizing import Cluster, PhaseSize, Sizing, StageLoad, rate, size_pools
+from pipeline.graph import READER_CPUS, READERS, GraphConfig
+from pipeline.probe import ProbeResult
+from pipeline.ray_session import in_cluster
+from pipeline.run_plan import PlanPrices, RunPlan, StagePrediction
+from pipeline.spec import Specs
+
+RESERVED = (*[Need(cpus=READER_CPUS)] * READERS, Need(cpus=1.0))
+"""What runs beside the pools: readers, and Ray Data's repartition, which takes a whole slot."""
+_ACCELERATOR = "accelerator_type:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """What is to be planned."""
+
+    plan_id: str
+    recipe: str
+    rows: Mapping[str, int]
+    """Stage to the items that it has to do, for those that have some; upstream first."""
+    nodes: Nodes | None
+    """The cluster; None for the cheapest that meets the deadline."""
+    cores: float | None = None
+    """Real cores of it, where they are fewer than its CPU slots."""
+    deadline_seconds: float | None = None
+    prices: PriceTable | None = None
+    seed: int = 0
+
+    @property
+    def items(self) -> int:
+        """Items that have something to do."""
+        return max(self.rows.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan, and what it was made from."""
+
+    plan: RunPlan
+    sizing: Sizing
+    costs: Mapping[str, Costs]
+    prediction: Prediction
+
+
+def bare_loads(specs: Specs, rows: Mapping[str, int], graph: GraphConfig) -> list[StageLoad]:
+    """The stages with what their workers take, before anything is measured."""
+    loads: list[StageLoad] = []
+    for name, count in rows.items():
+        spec = specs[name]
+        pool = spec.pool
+        block = graph.block_rows if spec.is_media else graph.text_block_rows
+        loads.append(
+            StageLoad(
+                name=name,
+                need=Need(cpus=pool.num_cpus, gpus=pool.num_gpus, memory_bytes=pool.memory_bytes),
+                seconds=0.0,
+                most_workers=math.ceil(count / (min(block, pool.batch_rows) if pool.num_gpus else block)),
+                needs_decode=spec.modality is not None,
+            )
+        )
+    return loads
+
+
+def connected_nodes() -> tuple[Nodes, float | None]:
+    """The nodes of the connected cluster that take work, and its cores where Ray runs in this process."""
+    found: Counter[NodeType] = Counter()
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        resources = node["Resources"]
+        if node["Alive"] and (resources.get("CPU") or resources.get("GPU")):
+            found[_node_type(resources)] += 1
+    return dict(found), None if in_cluster() else float(os.cpu_count() or 1)
+
+
+def _node_type(resources: Mapping[str, float]) -> NodeType:
+    cpus, gpus, memory = resources.get("CPU", 0.0), int(resources.get("GPU", 0)), resources.get("memory", 0.0)
+    accelerator = next((name.removeprefix(_ACCELERATOR) for name in resources if name.startswith(_ACCELERATOR)), None)
+    text = f"{cpus:g}-cpu" + (f"-{gpus}-{(accelerator or 'gpu').lower()}" if gpus else "")
+    whole = int(memory) // 2**30 * 2**30  # nodes that are alike differ by some pages
+    return NodeType(name=text, cpus=cpus, gpus=gpus, accelerator=accelerator if gpus else None, memory_bytes=whole)
+
+
+def accelerator_of(node_id: str) -> str | None:
+    """The GPUs of a node, as Ray names them."""
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        if node["NodeID"] == node_id:
+            return _node_type(node["Resources"]).accelerator
+    return None
+
+
+def plan_run(
+    request: PlanRequest,
+    specs: Specs,
+    bare: Sequence[StageLoad],
+    probe: ProbeResult,
+    accelerators: Mapping[str, str | None],
+) -> Planned:
+    """Sizes the pools by what the probe measured.
+
+    Args:
+        bare: From `bare_loads`.
+        probe: The measurements.
+        accelerators: Stage to the GPU that it was measured on: its seconds hold for no other.
+
+    Raises:
+        UserError: No cluster meets the deadline, or holds the stages.
+    """
+    costs = estimate(
+        probe.classes, {name: one.waves for name, one in probe.stages.items()}, request.items, request.seed
+    )
+    factors = {name: count / request.items for name, count in request.rows.items()}
+    loads = [
+        StageLoad(
+            name=load.name,
+            need=Need(
+                cpus=load.need.cpus,
+                gpus=load.need.gpus,
+                memory_bytes=load.need.memory_bytes,
+                accelerator=accelerators.get(load.name) if load.need.gpus else None,
+            ),
+            seconds=costs[load.name].seconds * factors[load.name],
+            cpu_seconds=costs[load.name].cpu_seconds * factors[load.name],
+            start_seconds=probe.stages[load.name].start_seconds,
+            most_workers=load.most_workers,
+            needs_decode=load.needs_decode,
+        )
+        for load in bare
+    ]
+    sizing = _sizing(request, loads, cautious(loads, costs, factors))
+    prediction = predict(sizing, costs, factors, request.items)
+    return Planned(
+        plan=_plan(request, specs, probe, sizing, costs, prediction), sizing=sizing, costs=costs, prediction=prediction
+    )
+
+
+def _sizing(request: PlanRequest, loads: Sequence[StageLoad], careful: Sequence[StageLoad]) -> Sizing:
+    if request.nodes is not None:
+        cluster = Cluster(nodes=request.nodes, reserved=RESERVED, cores=request.cores)
+        return size_pools(loads, cluster, request.items)
+    assert request.deadline_seconds is not None, "jobs ask for a cluster or a deadline"
+    assert request.prices is not None, "jobs ask for prices with a deadline"
+    work = Work(loads=careful, items=request.items, deadline_seconds=request.deadline_seconds, reserved=RESERVED)
+    chosen = cheapest(request.prices.offers, work)
+    return Sizing(phases=_with_rates(chosen, loads), loads=tuple(loads), cluster=chosen.cluster)
+
+
+def _with_rates(chosen: Sizing, loads: Sequence[StageLoad]) -> tuple[PhaseSize, ...]:
+    """The same workers at the loads as they are estimated: a deadline is held with more careful ones."""
+    phases: list[PhaseSize] = []
+    for phase in chosen.phases:
+        here = [load for load in loads if load.name in phase.workers]
+        pace, bottleneck = rate(here, phase.workers, chosen.cluster)
+        phases.append(PhaseSize(workers=phase.workers, items_per_second=pace, bottleneck=bottleneck))
+    return tuple(phases)
+
+
+def _plan(
+    request: PlanRequest,
+    specs: Specs,
+    probe: ProbeResult,
+    sizing: Sizing,
+    costs: Mapping[str, Costs],
+    prediction: Prediction,
+) -> RunPlan:
+    nodes = sizing.cluster.nodes
+    slowest = min(sizing.phases, key=lambda phase: phase.items_per_second)
+    most = sizing.workers()
+    fewest = {name: min(phase.workers[name] for phase in sizing.phases if name in phase.workers) for name in most}
+    prices = plan_prices(nodes, request.prices) if request.prices is not None else None
+    return RunPlan(
+        plan_id=request.plan_id,
+        recipe=request.recipe,
+        items=request.items,
+        sample_items=probe.items,
+        fingerprints={name: specs[name].fingerprint for name in request.rows},
+        nodes={type_.name: count for type_, count in nodes.items()},
+        phases=[[name for name in request.rows if name in phase.workers] for phase in sizing.phases],
+        overrides={name: {"pool": {"min_actors": fewest[name], "max_actors": most[name]}} for name in request.rows},
+        bottleneck=slowest.bottleneck,
+        stages={name: _stage(name, request, probe, sizing, costs) for name in request.rows},
+        seconds=prediction.seconds,
+        items_per_second=prediction.items_per_second,
+        gpu_hours=prediction.gpu_hours,
+        cost=prediction.seconds.times(prices.cluster_per_hour / 3600) if prices is not None else None,
+        prices=prices,
+        notes=_notes(probe),
+    )
+
+
+def _stage(
+    name: str, request: PlanRequest, probe: ProbeResult, sizing: Sizing, costs: Mapping[str, Costs]
+) -> StagePrediction:
+    load = next(load for load in sizing.loads if load.name == name)
+    phases = [phase for phase in sizing.phases if name in phase.workers]
+    busy = [load.seconds * phase.items_per_second / phase.workers[name] for phase in phases if load.seconds]
+    return StagePrediction(
+        items=request.rows[name],
+        workers=max(phase.workers[name] for phase in phases),
+        seconds_per_item=Interval.of(costs[name].seconds, costs[name].seconds_draws),
+        busy_share=max(busy, default=0.0),
+        output_bytes_per_item=probe.stages[name].output_bytes_per_item,
+    )
+
+
+def plan_prices(nodes: Nodes, table: PriceTable) -> PlanPrices | None:
+    """What a cluster costs, and its GPUs and CPUs each; None where the table does not know a node."""
+    whole = table.price_per_hour(nodes)
+    with_gpus = {type_: count for type_, count in nodes.items() if type_.gpus}
+    without = {type_: count for type_, count in nodes.items() if not type_.gpus}
+    of_gpus, of_cpus = table.price_per_hour(with_gpus), table.price_per_hour(without)
+    if whole is None or of_gpus is None or of_cpus is None:
+        return None
+    gpus = sum(type_.gpus * count for type_, count in with_gpus.items())
+    cpus = sum(type_.cpus * count for type_, count in without.items())
+    return PlanPrices(
+        currency=table.currency,
+        cluster_per_hour=whole,
+        gpu_per_hour=of_gpus / gpus if gpus else 0.0,
+        cpu_per_hour=of_cpus / cpus if cpus else 0.0,
+    )
+
+
+def _notes(probe: ProbeResult) -> list[str]:
+    """What makes the prediction weaker than its interval says."""
+    notes: list[str] = []
+    for name, stage in probe.stages.items():
+        if not stage.rows:
+            notes.append(f"{name}: no sampled item needs it, so that it counts as free; a larger --sample may hold one")
+        elif stage.rows_at_once < stage.full_rows and name != "embed":
+            notes.append(
+                f"{name}: had {stage.rows_at_once} rows at a time, a worker of the run has {stage.full_rows}: its pace "
+                "is a lower bound, a larger --sample comes nearer"
+            )
+    return notes
