@@ -17,6 +17,7 @@ from pipeline.committer import Committer
 from pipeline.gate import GateState
 from pipeline.graph import Graph
 from pipeline.limits import Limits
+from pipeline.pool_watch import PoolWatch
 from pipeline.stats import RunStats
 from pipeline.stop import DrainOver, StopFlag, leave_now
 from pipeline.tasks import Presets, Tasks
@@ -64,6 +65,7 @@ class Phase:
     flag: StopFlag
     config: LoopConfig
     limits: Limits = field(default_factory=Limits)
+    pools: PoolWatch = field(default_factory=PoolWatch)
     tripped: Callable[[], str | None]
     """The breaker's verdict."""
     still_ours: Callable[[], str | None] = lambda: None
@@ -124,10 +126,11 @@ class Phase:
     def _pass(self, tasks: Tasks, *, one_by_one: bool) -> None:
         self.limits.begin_pass()
         if len(tasks) and not self.flag.is_set:
-            dataset = self.graph.build(tasks, one_by_one=one_by_one)
-            for block in _blocks(dataset):
-                with self.lock:
-                    self._take(block)
+            with self.pools.watching():
+                dataset = self.graph.build(tasks, one_by_one=one_by_one)
+                for block in _blocks(dataset):
+                    with self.lock:
+                        self._take(block)
 
     def _take(self, block: pa.Table) -> None:
         self._memory_bytes += block.nbytes

@@ -156,7 +156,7 @@ class Graph:
             worker, arguments = StageWorker, self._drops(spec, tasks)
         calls = 1 if one_by_one else spec.pool.calls
         return dataset.map_batches(
-            worker,
+            type(spec.name, (worker,), {}),  # Ray Data's operators, metrics and actors bear the class's name
             fn_constructor_args=(spec,),
             fn_constructor_kwargs={**arguments, "teller": _TellGate(self.gate), "one_by_one": one_by_one},
             batch_size=spec.pool.batch_rows if spec.pool.num_gpus else None,

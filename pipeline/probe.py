@@ -124,7 +124,7 @@ class Probe:
         lengths = [_seconds_of(line) for line in flow_rows(known, ("decode",))]
         classes, class_of = duration_classes(lengths)
         order = np.argsort(class_of, kind="stable")
-        return table.take(pa.array(order)), classes, class_of[order].tolist()
+        return table.take(pa.array(order.tolist(), type=pa.int64())), classes, class_of[order].tolist()
 
     def _stage(
         self, spec: StageSpec, worker: "_Worker", table: pa.Table, class_of: Sequence[int]

@@ -22,11 +22,13 @@ from pipeline.limits import Limits
 from pipeline.order import shard_priority
 from pipeline.phases import make_phases
 from pipeline.plan import Plan, make_plan
+from pipeline.pool_watch import PoolWatch
 from pipeline.progress import Progress, Snapshot
 from pipeline.ray_session import cluster_capacity, ray_session
 from pipeline.remaining import Remaining
 from pipeline.report import RunReport, library_versions
 from pipeline.retry import failed_shards
+from pipeline.run_plan import RunPlan
 from pipeline.spec import Specs, select_specs
 from pipeline.stats import RunStats
 from pipeline.stop import StopFlag, watch_signals
@@ -60,6 +62,8 @@ class RunRequest:
     """Whole shards are run until so many items are reached; None for no limit."""
     order: str = "oldest"
     """Which shards go first, as `pipeline.order` reads it."""
+    plan: RunPlan | None = None
+    """What was planned: its phases, and for the report its prediction and prices."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,6 +81,7 @@ class Run:
     limits: Limits = field(default_factory=Limits)
     _adopted: int = 0
     _removed: int = 0
+    _pools: PoolWatch = field(default_factory=PoolWatch)
     _report: RunReport = field(init=False)
     _remaining: Remaining = field(init=False)
 
@@ -102,6 +107,7 @@ class Run:
                 delete_run_journals(self.store, run_id)
         self._report.seconds = time.monotonic() - started
         self._report.stages = stats.stages
+        self._report.keep_ledger(self._pools.times(), self.specs)
         self._report.stopped = self.flag.reason
         self._report.planned_stop = self.flag.planned
         self._report.items_from_journal = self._adopted
@@ -113,7 +119,7 @@ class Run:
     def _run_phases(self, catalog: Catalog, plan: Plan, selected: list[str], stats: RunStats) -> None:
         with ray_session(self.config.local_ray, self.config.graph):
             needed = [stage for stage in selected if plan.pending_of(stage)]
-            phases = make_phases(self.specs, needed, cluster_capacity())
+            phases = self._planned_phases(needed) or make_phases(self.specs, needed, cluster_capacity())
             self._report.phases = phases
             if len(phases) > 1:
                 logger.warning(
@@ -130,6 +136,13 @@ class Run:
                 with open_gate(self.config.gate) as gate:
                     graph = self._graph(catalog, selected, gate)
                     self._run_phase(catalog, phase_plan, graph, stages, stats, title)
+
+    def _planned_phases(self, needed: Sequence[str]) -> list[list[str]]:
+        """The phases of a plan that has several, of the stages that have work; else none."""
+        planned = self.request.plan.phases if self.request.plan is not None else []
+        if len(planned) < 2 or set().union(*planned) < set(needed):
+            return []
+        return [kept for phase in planned if (kept := [stage for stage in phase if stage in needed])]
 
     def _plan(self, catalog: Catalog, stages: Sequence[str], retried: Collection[str] = ()) -> Plan:
         """What `stages` must do; of those in `retried` an earlier phase has run the failures again."""
@@ -184,6 +197,7 @@ class Run:
                 flag=self.flag,
                 config=self.config.loop,
                 limits=self.limits,
+                pools=self._pools,
                 tripped=lambda: breaker.tripped,
                 still_ours=self._still_ours,
                 on_tick=lambda: progress.draw(self._snapshot(title, committer, tasks, catalog)),
@@ -250,6 +264,7 @@ class Run:
             items=catalog.item_count,
             shards_pending=plan.pending_shards,
             shards_blocked=plan.blocked,
+            plan=self.request.plan,
             gpus={name: spec.pool.num_gpus for name, spec in self.specs.items()},
             fingerprints={name: spec.fingerprint for name, spec in self.specs.items()},
         )

@@ -70,7 +70,7 @@ def test_more_of_anything_is_never_slower(loads: list[StageLoad], nodes: Nodes, 
     assert after.seconds(ITEMS) <= before.seconds(ITEMS) * (1 + 1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(loads=stage_loads(), nodes=node_sets())
 def test_no_other_number_of_workers_is_faster(loads: list[StageLoad], nodes: Nodes) -> None:
     """Of all vectors of workers that fit at once, up to four of each, none beats the chosen one."""
