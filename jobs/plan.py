@@ -2,13 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 
 from cluster.packing import Nodes
 from cluster.prices import PriceTable, check_holds, read_cluster, read_prices
-from cluster.sizing import Cluster, size_pools
+from cluster.sizing import Cluster, StageLoad, size_pools
 from jobs.cli import (
     add_config_arguments,
     add_source_arguments,
@@ -23,17 +24,27 @@ from jobs.plan_table import draw_plan
 from pipeline.assemble import build_specs
 from pipeline.config import RunConfig
 from pipeline.limits import parse_deadline
-from pipeline.planning import RESERVED, PlanRequest, accelerator_of, bare_loads, connected_nodes, plan_prices, plan_run
-from pipeline.probe import Probe
+from pipeline.planning import (
+    RESERVED,
+    Planned,
+    PlanRequest,
+    accelerator_of,
+    bare_loads,
+    connected_nodes,
+    plan_prices,
+    plan_run,
+)
+from pipeline.probe import Probe, ProbeResult
 from pipeline.progress import clock
 from pipeline.ray_session import ray_session
 from pipeline.reader import ShardReader
 from pipeline.run import new_run_id
 from pipeline.run_plan import FOLDER
 from pipeline.sample import sample_lines
-from pipeline.spec import select_specs
+from pipeline.spec import Specs, select_specs
 from pipeline.unfinished import rows_to_do, unfinished_plan
 from records.errors import UserError
+from records.flow import FlowRow
 from storage.catalog import Catalog
 from storage.leases import Lease
 from storage.stores import Store
@@ -91,11 +102,11 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--deadline chooses among the node types of --prices: give that, or --cluster")
     specs = build_specs(config)
     stages = tuple(stage.strip() for stage in options.stages.split(",")) if options.stages is not None else None
-    selected = list(select_specs(specs, stages))
+    selected = select_specs(specs, stages)
     store = Store.open(options.output, retry=config.store.retry, limits=config.store.limits)
     plan_id = new_run_id()
     catalog = _listed(store, options, config, plan_id)
-    pending = unfinished_plan(store, catalog, specs, selected)
+    pending = unfinished_plan(store, catalog, specs, list(selected))
     rows = rows_to_do(pending, catalog, specs)
     if not rows:
         print(f"Nothing left to do: all {catalog.item_count} items are done, so that there is nothing to plan.")
@@ -109,38 +120,67 @@ def main(argv: Sequence[str]) -> int:
         output_uri=options.output, catalog_revision=catalog.revision, specs=specs, gate=None, store=config.store
     )
     lines = sample_lines(pending, catalog.live_counts(), reader.lines, options.sample, options.seed)
-    with ray_session(config.local_ray, config.graph):
-        here, cores = connected_nodes()
-        for load in bare:
-            check_holds(load.name, load.need, list(here), "of the connected cluster, where the probe runs,")
-        modalities = {name: str(specs[name].modality) for name in selected if specs[name].modality}
-        probe = Probe({name: specs[name] for name in rows}, modalities, config.graph).run(lines)
-        accelerators = {name: accelerator_of(one.node_id) for name, one in probe.stages.items()}
+    probed = _probed(config, {name: specs[name] for name in rows}, selected, bare, lines)
     own = nodes is None and (deadline is None or options.cluster == CONNECTED)
     request = PlanRequest(
         plan_id=plan_id,
         recipe=options.recipe or "",
         rows=rows,
-        nodes=here if own else nodes,
-        cores=cores if own else None,
+        nodes=probed.nodes if own else nodes,
+        cores=probed.cores if own else None,
         deadline_seconds=deadline,
         prices=prices,
         seed=options.seed,
     )
-    planned = plan_run(request, specs, bare, probe, accelerators)
-    path = f"{FOLDER}{plan_id}.yaml"
-    store.create(path, planned.plan.as_yaml().encode())
-    probe_prices = plan_prices(here, prices) if prices is not None else None
-    draw_plan(Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH), planned, probe, probe_prices)
-    print(
-        f"Plan: {store.uri(path)}\nRun it: python -m jobs.annotate --output {options.output} --plan {store.uri(path)}"
-    )
+    planned = plan_run(request, specs, bare, probed.result, probed.accelerators)
+    _say(options, store, planned, probed, prices)
     if deadline is not None and planned.plan.seconds.high > deadline:
         raise UserError(
             f"--deadline {options.deadline}: this cluster may take {clock(planned.plan.seconds.high)}; without "
             "--cluster, the cheapest that is fast enough is chosen from --prices"
         )
     return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """What a probe measured, and on what."""
+
+    result: ProbeResult
+    nodes: Nodes
+    """The cluster it ran on."""
+    cores: float | None
+    accelerators: Mapping[str, str | None]
+    """Stage to the GPU it ran on."""
+
+
+def _probed(
+    config: RunConfig, specs: Specs, selected: Specs, bare: Sequence[StageLoad], lines: Sequence[FlowRow]
+) -> Probed:
+    """Runs the probe on the connected cluster, or in this process.
+
+    Raises:
+        UserError: No node there holds a worker of some stage.
+    """
+    modalities = {name: str(spec.modality) for name, spec in selected.items() if spec.modality}
+    with ray_session(config.local_ray, config.graph):
+        nodes, cores = connected_nodes()
+        for load in bare:
+            check_holds(load.name, load.need, list(nodes), "of the connected cluster, where the probe runs,")
+        result = Probe(specs, modalities, config.graph).run(lines)
+        accelerators = {name: accelerator_of(one.node_id) for name, one in result.stages.items()}
+    return Probed(result=result, nodes=nodes, cores=cores, accelerators=accelerators)
+
+
+def _say(
+    options: argparse.Namespace, store: Store, planned: Planned, probed: Probed, prices: PriceTable | None
+) -> None:
+    """Writes the plan and prints it."""
+    path = f"{FOLDER}{planned.plan.plan_id}.yaml"
+    store.create(path, planned.plan.as_yaml().encode())
+    cost = plan_prices(probed.nodes, prices) if prices is not None else None
+    draw_plan(Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH), planned, probed.result, cost)
+    print(f"Run it       python -m jobs.annotate --output {options.output} --plan {store.uri(path)}")
 
 
 def _named_cluster(options: argparse.Namespace, prices: PriceTable | None) -> Nodes | None:
