@@ -19,6 +19,7 @@ from pipeline.execute import Phase
 from pipeline.gate import GateHandle, open_gate
 from pipeline.graph import Graph
 from pipeline.limits import Limits
+from pipeline.metrics import Publisher
 from pipeline.order import shard_priority
 from pipeline.phases import make_phases
 from pipeline.plan import Plan, make_plan
@@ -28,6 +29,7 @@ from pipeline.ray_session import cluster_capacity, ray_session
 from pipeline.remaining import Remaining
 from pipeline.report import RunReport, library_versions
 from pipeline.retry import failed_shards
+from pipeline.run_metrics import PhaseMetrics
 from pipeline.run_plan import RunPlan
 from pipeline.spec import Specs, select_specs
 from pipeline.stats import RunStats
@@ -82,6 +84,7 @@ class Run:
     _adopted: int = 0
     _removed: int = 0
     _pools: PoolWatch = field(default_factory=PoolWatch)
+    _publisher: Publisher = field(init=False)
     _report: RunReport = field(init=False)
     _remaining: Remaining = field(init=False)
 
@@ -97,6 +100,7 @@ class Run:
         assert catalog is not None, "jobs list the source first"
         selected = select_specs(self.specs, self.request.stages)
         plan = self._plan(catalog, list(selected))
+        self._publisher = Publisher((self.run_id,))
         self._report = self._new_report(catalog, plan)
         self._remaining = Remaining(plan, catalog.live_counts())
         stats = RunStats(selected)
@@ -182,7 +186,8 @@ class Run:
         self, catalog: Catalog, plan: Plan, graph: Graph, stages: Sequence[str], stats: RunStats, title: str
     ) -> None:
         breaker = Breaker(self.config.breaker, enabled=self.request.retry_kinds is None)
-        committer = self._committer(catalog, plan, breaker, stats)
+        metrics = PhaseMetrics(publisher=self._publisher, stats=stats, limits=self.limits)
+        committer = self._committer(catalog, plan, breaker, metrics)
         self._removed = 0
         self._adopted += adopt_journals(
             self.store, committer, self.run_id, wanted=PendingShards(plan), whole=self._does_all_of
@@ -190,6 +195,12 @@ class Run:
         tasks = Tasks(plan=plan, indices=plan.order, arrived=committer.arrived_keys)
         workers = {stage: self.specs[stage].pool.max_actors for stage in stages}
         with Progress(stats, workers, self.console) as progress:
+
+            def tick() -> None:
+                now = self._snapshot(title, committer, tasks, catalog)
+                progress.draw(now)
+                metrics.tick(now, committer)
+
             phase = Phase(
                 graph=graph,
                 committer=committer,
@@ -200,10 +211,11 @@ class Run:
                 pools=self._pools,
                 tripped=lambda: breaker.tripped,
                 still_ours=self._still_ours,
-                on_tick=lambda: progress.draw(self._snapshot(title, committer, tasks, catalog)),
+                on_tick=tick,
             )
             with watch_signals(self.flag, phase.on_signal):
                 phase.run(tasks)
+        metrics.tick(self._snapshot(title, committer, tasks, catalog), committer)
         self._report.shards_committed += committer.committed_shards
         self._report.items_run = max(self._report.items_run, committer.rows)
         self._report.items_with_errors = max(self._report.items_with_errors, committer.failed_rows)
@@ -220,7 +232,7 @@ class Run:
         inside = start <= int(first) and (stop is None or int(last) < stop)
         return inside and request.stages is None and request.limit is None and len(self._report.phases) == 1
 
-    def _committer(self, catalog: Catalog, plan: Plan, breaker: Breaker, stats: RunStats) -> Committer:
+    def _committer(self, catalog: Catalog, plan: Plan, breaker: Breaker, metrics: PhaseMetrics) -> Committer:
         return Committer(
             specs=self.specs,
             task_of=lambda shard_id: plan.task(int(shard_id)),
@@ -229,7 +241,7 @@ class Run:
             journal=Journal(self.store, self.run_id),
             breaker=breaker,
             footer={"run_id": self.run_id, "versions": json.dumps(library_versions())},
-            on_row=stats.add_row,
+            on_row=metrics.row,
         )
 
     def _items(self, catalog: Catalog, shard_id: str) -> list[CatalogItem]:

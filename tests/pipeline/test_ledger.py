@@ -128,7 +128,7 @@ def test_the_report_sets_the_plan_beside_what_came() -> None:
     ledger = make_ledger(stats, times, shapes, PRICES)
     text = "\n".join(plan_markdown(plan(), ledger, seconds=1800.0, items=900, gpu_hours=0.4))
     assert "| time | 16:40 (8:20 to 25:00) | 30:00 |" in text
-    assert "| rows/s | 1 (0.5 to 2) | 0.5 |" in text
+    assert "| rows/s, loading included | 1 (0.667 to 2) | 0.5 |" in text
     assert "| GPU-hours | 0.2 (0.1 to 0.3) | 0.4 |" in text
     assert "| cost (EUR) | 2.00 (1.00 to 3.00) | 5.00 |" in text
     assert "| caption: seconds an item | 2 (1 to 3) | 3 |" in text
