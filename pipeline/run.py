@@ -123,7 +123,8 @@ class Run:
     def _run_phases(self, catalog: Catalog, plan: Plan, selected: list[str], stats: RunStats) -> None:
         with ray_session(self.config.local_ray, self.config.graph):
             needed = [stage for stage in selected if plan.pending_of(stage)]
-            phases = self._planned_phases(needed) or make_phases(self.specs, needed, cluster_capacity())
+            planned = self.request.plan.phases_of(needed) if self.request.plan is not None else []
+            phases = planned or make_phases(self.specs, needed, cluster_capacity())
             self._report.phases = phases
             if len(phases) > 1:
                 logger.warning(
@@ -140,13 +141,6 @@ class Run:
                 with open_gate(self.config.gate) as gate:
                     graph = self._graph(catalog, selected, gate)
                     self._run_phase(catalog, phase_plan, graph, stages, stats, title)
-
-    def _planned_phases(self, needed: Sequence[str]) -> list[list[str]]:
-        """The phases of a plan that has several, of the stages that have work; else none."""
-        planned = self.request.plan.phases if self.request.plan is not None else []
-        if len(planned) < 2 or set().union(*planned) < set(needed):
-            return []
-        return [kept for phase in planned if (kept := [stage for stage in phase if stage in needed])]
 
     def _plan(self, catalog: Catalog, stages: Sequence[str], retried: Collection[str] = ()) -> Plan:
         """What `stages` must do; of those in `retried` an earlier phase has run the failures again."""

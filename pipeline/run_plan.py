@@ -71,6 +71,16 @@ class RunPlan:
         plain = TypeAdapter(dict[str, Any]).dump_python(dataclasses.asdict(self), mode="json")
         return _HEAD + yaml.safe_dump(plain, sort_keys=False, width=120)
 
+    def phases_of(self, needed: Sequence[str]) -> list[list[str]]:
+        """Its phases, where it has several and they hold every stage that has work; else none: all at once, if it fits.
+
+        Args:
+            needed: The stages that have work.
+        """
+        if len(self.phases) < 2 or not set(needed) <= set().union(*self.phases):
+            return []
+        return [kept for phase in self.phases if (kept := [stage for stage in phase if stage in needed])]
+
     def check(self, specs: Specs) -> None:
         """Sees that the plan was made for these stages.
 
