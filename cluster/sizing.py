@@ -72,6 +72,12 @@ class Cluster:
         pools = [(load.need, workers[load.name]) for load in loads]
         return fits([*pools, *((need, 1) for need in self.reserved)], self.nodes)
 
+    def spills(self, loads: Sequence[StageLoad], workers: Mapping[str, int]) -> bool:
+        """Whether pools without GPUs need cores of nodes with GPUs although there are nodes without."""
+        without = {type_: count for type_, count in self.nodes.items() if not type_.gpus}
+        pools = [(load.need, workers[load.name]) for load in loads if load.name in workers and not load.need.gpus]
+        return bool(without) and len(without) < len(self.nodes) and not fits(pools, without)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseSize:

@@ -31,6 +31,14 @@ def test_shares_do_not_span_gpus() -> None:
     assert not fits([(Need(gpus=0.6), 3)], {node: 1})  # 1.8 of 2
 
 
+def test_shares_of_several_kinds_keep_to_whole_gpus() -> None:
+    node = NodeType(name="gpu", cpus=8, gpus=2)
+    assert not fits([(Need(gpus=0.7), 2), (Need(gpus=0.4), 1)], {node: 1})  # 1.8 of 2, each kind alone has room
+    assert fits([(Need(gpus=0.7), 2), (Need(gpus=0.3), 2)], {node: 1})
+    assert not fits([(Need(gpus=1), 1), (Need(gpus=0.6), 1), (Need(gpus=0.5), 1)], {node: 1})
+    assert fits([(Need(gpus=1), 1), (Need(gpus=0.5), 2)], {node: 1})
+
+
 def test_first_fit_is_not_the_last_word() -> None:
     """Largest first puts both fours on one node and finds no room for the last three; 4 + 3 + 3 twice has it."""
     nodes = {NodeType(name="a", cpus=10): 2}

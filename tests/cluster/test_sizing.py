@@ -134,6 +134,28 @@ def test_what_does_not_fit_at_once_goes_in_phases() -> None:
     assert sizing.seconds(ITEMS) == pytest.approx(60 + 40 + ITEMS * (1.0 + 1.0 + 0.1))
 
 
+def test_phases_are_taken_where_they_are_faster_although_all_would_fit() -> None:
+    loads = [
+        StageLoad(name="caption", need=Need(gpus=1), seconds=10.0),
+        StageLoad(name="describe_audio", need=Need(gpus=1), seconds=1.0),
+    ]
+    sizing = size_pools(loads, Cluster(nodes={GPU: 1}), ITEMS)
+    assert [dict(phase.workers) for phase in sizing.phases] == [{"caption": 2}, {"describe_audio": 2}]
+    assert sizing.seconds_per_item == pytest.approx(5.5)
+
+
+def test_pools_without_gpus_spill_where_nodes_without_do_not_hold_them() -> None:
+    loads = [
+        StageLoad(name="decode", need=Need(cpus=1), seconds=1.0),
+        StageLoad(name="caption", need=Need(cpus=1, gpus=1), seconds=1.0, needs_decode=True),
+    ]
+    cluster = Cluster(nodes={GPU: 1, SMALL: 1})
+    assert not cluster.spills(loads, {"decode": 4, "caption": 2})
+    assert cluster.spills(loads, {"decode": 5, "caption": 2})
+    assert not Cluster(nodes={GPU: 1}).spills(loads, {"decode": 5, "caption": 2})
+    assert not Cluster(nodes={SMALL: 1}).spills(loads[:1], {"decode": 5})
+
+
 def test_a_stage_that_fits_nowhere_is_named() -> None:
     loads = [StageLoad(name="caption", need=Need(gpus=4), seconds=1.0)]
     with pytest.raises(UserError, match="no node holds a worker of caption: together 0 CPUs, 4 GPUs"):
