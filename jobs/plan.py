@@ -133,7 +133,7 @@ def main(argv: Sequence[str]) -> int:
         seed=options.seed,
     )
     planned = plan_run(request, specs, bare, probed.result, probed.accelerators)
-    _say(options, store, planned, probed, prices)
+    _say(options, store, planned, probed, request)
     if deadline is not None and planned.plan.seconds.high > deadline:
         raise UserError(
             f"--deadline {options.deadline}: this cluster may take {clock(planned.plan.seconds.high)}; without "
@@ -172,14 +172,17 @@ def _probed(
     return Probed(result=result, nodes=nodes, cores=cores, accelerators=accelerators)
 
 
-def _say(
-    options: argparse.Namespace, store: Store, planned: Planned, probed: Probed, prices: PriceTable | None
-) -> None:
+def _say(options: argparse.Namespace, store: Store, planned: Planned, probed: Probed, request: PlanRequest) -> None:
     """Writes the plan and prints it."""
     path = f"{FOLDER}{planned.plan.plan_id}.yaml"
     store.create(path, planned.plan.as_yaml().encode())
-    cost = plan_prices(probed.nodes, prices) if prices is not None else None
-    draw_plan(Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH), planned, probed.result, cost)
+    draw_plan(
+        Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH),
+        planned,
+        probed.result,
+        probe_prices=plan_prices(probed.nodes, request.prices) if request.prices is not None else None,
+        deadline_seconds=request.deadline_seconds,
+    )
     print(f"Run it       python -m jobs.annotate --output {options.output} --plan {store.uri(path)}")
 
 

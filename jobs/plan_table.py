@@ -11,17 +11,25 @@ from pipeline.progress import clock
 from pipeline.run_plan import PlanPrices
 
 
-def draw_plan(console: Console, planned: Planned, probe: ProbeResult, probe_prices: PlanPrices | None) -> None:
+def draw_plan(
+    console: Console,
+    planned: Planned,
+    probe: ProbeResult,
+    *,
+    probe_prices: PlanPrices | None,
+    deadline_seconds: float | None,
+) -> None:
     """Prints the plan.
 
     Args:
         planned: The plan.
         probe: What it rests on.
         probe_prices: What the nodes cost that the probe ran on, where that is known.
+        deadline_seconds: When all must be done, from now.
     """
     console.print(_stages(planned, probe))
     console.print(_classes(probe))
-    for line in [*_summary(planned), *_probe_lines(probe, probe_prices)]:
+    for line in [*_summary(planned, deadline_seconds), *_probe_lines(probe, probe_prices)]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -64,7 +72,7 @@ def _classes(probe: ProbeResult) -> Table:
     return table
 
 
-def _summary(planned: Planned) -> list[str]:
+def _summary(planned: Planned, deadline_seconds: float | None) -> list[str]:
     plan, phases = planned.plan, planned.sizing.phases
     price = f", {plan.prices.cluster_per_hour:.2f} {plan.prices.currency} an hour" if plan.prices is not None else ""
     lines = [f"Cluster      {' + '.join(f'{count} {name}' for name, count in plan.nodes.items())}{price}"]
@@ -75,16 +83,22 @@ def _summary(planned: Planned) -> list[str]:
         f"Bottleneck   {plan.bottleneck}",
         f"Rows/s       {_range(plan.items_per_second, '{:.3g}')}",
         f"Time         {_clocks(plan.seconds)}, of which {clock(planned.sizing.start_seconds)} load models",
+        *([_deadline(plan.seconds, deadline_seconds)] if deadline_seconds is not None else []),
         f"GPU-hours    {_range(plan.gpu_hours, '{:.3g}')}",
         f"Cost         {_range(plan.cost, '{:.2f}')} {plan.prices.currency}"
         if plan.cost is not None and plan.prices is not None
         else "Cost         not known: --prices has no price for these nodes",
     ]
-    lines.append(
-        f"In brackets: {LEVEL:.0%} of what this sample lets one expect, from its durations and the spread within them. "
-        "Assumed: the bottleneck never waits."
-    )
+    lines += [
+        f"In brackets: the {LEVEL:.0%} interval that the sample's durations, and the spread within them, leave.",
+        "Assumed: the bottleneck never waits; the report of the run shows whether it did.",
+    ]
     return [*lines, *(f"Note: {note}" for note in plan.notes)]
+
+
+def _deadline(seconds: Interval, deadline_seconds: float) -> str:
+    met = "met" if seconds.high <= deadline_seconds else "met by the estimate, not by its upper end"
+    return f"Deadline     in {clock(deadline_seconds)}: {met if seconds.middle <= deadline_seconds else 'missed'}"
 
 
 def _probe_lines(probe: ProbeResult, prices: PlanPrices | None) -> list[str]:
@@ -93,6 +107,9 @@ def _probe_lines(probe: ProbeResult, prices: PlanPrices | None) -> list[str]:
     lines = [
         f"The probe took {clock(probe.seconds)}, {probe.gpu_seconds / 3600:.3g} GPU-hours{cost}, and committed nothing."
     ]
+    if "decode" in probe.stages:
+        size = _size(probe.stages["decode"].block_bytes_per_item)
+        lines.append(f"An item's frames and sound take {size} of the object store on their way from decode.")
     if failed:
         lines.append(f"Sampled items that failed: {', '.join(f'{name} {count}' for name, count in failed.items())}")
     return lines
