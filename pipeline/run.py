@@ -4,7 +4,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pipeline.adopt import PendingShards, adopt_journals
 from pipeline.breaker import Breaker
+from pipeline.cluster_view import read_cluster
 from pipeline.committer import Committer
 from pipeline.config import RunConfig
 from pipeline.execute import Phase
@@ -21,9 +22,10 @@ from pipeline.graph import Graph
 from pipeline.limits import Limits
 from pipeline.order import shard_priority
 from pipeline.phases import make_phases
+from pipeline.placement import Placement, place_all
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import Progress, Snapshot
-from pipeline.ray_session import cluster_capacity, ray_session
+from pipeline.ray_session import ray_session
 from pipeline.remaining import Remaining
 from pipeline.report import RunReport, library_versions
 from pipeline.retry import failed_shards
@@ -77,6 +79,7 @@ class Run:
     limits: Limits = field(default_factory=Limits)
     _adopted: int = 0
     _removed: int = 0
+    _placements: Mapping[str, Placement] = field(default_factory=dict)
     _report: RunReport = field(init=False)
     _remaining: Remaining = field(init=False)
 
@@ -113,7 +116,9 @@ class Run:
     def _run_phases(self, catalog: Catalog, plan: Plan, selected: list[str], stats: RunStats) -> None:
         with ray_session(self.config.local_ray, self.config.graph):
             needed = [stage for stage in selected if plan.pending_of(stage)]
-            phases = make_phases(self.specs, needed, cluster_capacity())
+            cluster = read_cluster(self.config.node_groups)
+            self._placements = place_all({name: self.specs[name].pool for name in needed}, cluster)
+            phases = make_phases(self.specs, needed, cluster.capacity())
             self._report.phases = phases
             if len(phases) > 1:
                 logger.warning(
@@ -163,6 +168,7 @@ class Run:
             gate=gate,
             config=self.config.graph,
             store=self.config.store,
+            placements=self._placements,
         )
 
     def _run_phase(
