@@ -177,7 +177,9 @@ class Graph:
         else:
             worker, arguments = StageWorker, self._drops(spec, tasks)
         calls = 1 if one_by_one else spec.pool.calls
-        placement = self.placements.get(spec.name, Placement(max_actors=spec.pool.max_actors))
+        placement = self.placements.get(
+            spec.name, Placement(max_actors=spec.pool.max_actors, initial_actors=spec.pool.min_actors)
+        )
         return dataset.map_batches(
             worker,
             fn_constructor_args=(spec,),
@@ -187,6 +189,7 @@ class Graph:
             compute=ActorPoolStrategy(
                 min_size=spec.pool.min_actors,
                 max_size=placement.max_actors,
+                initial_size=spec.pool.min_actors if one_by_one else placement.initial_actors,
                 max_tasks_in_flight_per_actor=1 if one_by_one else 2 * calls,
                 max_concurrent_calls_per_actor=calls,
                 enable_true_multi_threading=calls > 1,
@@ -226,6 +229,9 @@ def configure_ray_data(config: GraphConfig) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = False
+    # A worker that has loaded a model for a minute is kept until its stage has no more input: Ray Data would let it go
+    # in the first moment in which its pool is less than half busy.
+    context.autoscaling_config.actor_pool_util_downscaling_threshold = -1.0
     # A hundred lines for each lost block; what matters of it, the driver says in its own words.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message=r"`ray_remote_args` is deprecated")  # restarts have no other way in yet

@@ -1,7 +1,7 @@
 """Where the workers of each pool go and how many a cluster can hold of them: pure, told what the cluster has."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from actors.stage import PoolConfig
 from cluster.capacity import Capacity
@@ -15,6 +15,8 @@ class Placement:
 
     max_actors: int
     """The pool's own, or fewer where the nodes hold fewer: workers that can never start would only be waited for."""
+    initial_actors: int = 1
+    """Workers asked for at the start. Engines ask for all of theirs at once, and so for the nodes that they need."""
     label_selector: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -47,16 +49,54 @@ def place(name: str, pool: PoolConfig, cluster: Cluster) -> Placement:
     held = sum(kind.holds(one_worker(pool)) for kind in kinds)
     if held < pool.min_actors:
         raise UserError(_too_small(name, pool, kinds, held))
-    return Placement(max_actors=min(pool.max_actors, held), label_selector=selector)
+    return Placement(max_actors=min(pool.max_actors, held), initial_actors=pool.min_actors, label_selector=selector)
 
 
-def place_all(pools: Mapping[str, PoolConfig], cluster: Cluster) -> dict[str, Placement]:
-    """Stage to its placement.
+def place_all(
+    pools: Mapping[str, PoolConfig], cluster: Cluster, *, beside: Capacity, rows: int
+) -> dict[str, Placement]:
+    """Places all pools of a run and says with how many workers each begins.
+
+    Ray Data lets a pool grow by what the cluster has left now, of which it loses shares of a GPU to rounding (2.60,
+    source: `default_autoscaling_coordinator.py`, `amount // len`). So pools of engines begin with as many workers as
+    the whole cluster will hold beside the smallest pools of all others, and never more than there is work for; pools
+    that share no node with engines likewise. The others begin small and grow by what is left.
+
+    Args:
+        pools: Stage to its pool, upstream first.
+        cluster: What there is, or may be.
+        beside: What else must fit: readers and Ray's own tasks.
+        rows: Items to run.
 
     Raises:
         UserError: As `place`.
     """
-    return {name: place(name, pool, cluster) for name, pool in pools.items()}
+    placements = {name: place(name, pool, cluster) for name, pool in pools.items()}
+    sizes = {name: pool.min_actors for name, pool in pools.items()}
+    growing = [name for name, pool in pools.items() if pool.num_gpus or _is_apart(placements[name])]
+    capacity = cluster.capacity()
+    while growing:
+        name = min(growing, key=lambda one: sizes[one] / placements[one].max_actors)
+        pool, more = pools[name], {**sizes, name: sizes[name] + 1}
+        busy = -(-rows // (pool.batch_rows * pool.calls))
+        if more[name] > min(placements[name].max_actors, busy) or not capacity.holds(_total(pools, more, beside)):
+            growing.remove(name)
+        else:
+            sizes = more
+    return {name: replace(placement, initial_actors=sizes[name]) for name, placement in placements.items()}
+
+
+def _is_apart(placement: Placement) -> bool:
+    return bool({GROUP_LABEL, NODE_LABEL} & placement.label_selector.keys())
+
+
+def _total(pools: Mapping[str, PoolConfig], sizes: Mapping[str, int], beside: Capacity) -> Capacity:
+    workers = [(sizes[name], one_worker(pool)) for name, pool in pools.items()]
+    return Capacity(
+        cpus=beside.cpus + sum(count * worker.cpus for count, worker in workers),
+        gpus=beside.gpus + sum(count * worker.gpus for count, worker in workers),
+        memory_bytes=beside.memory_bytes + sum(count * worker.memory_bytes for count, worker in workers),
+    )
 
 
 def _with_accelerator(name: str, wanted: str, kinds: Sequence[NodeKind]) -> Sequence[NodeKind]:

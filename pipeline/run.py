@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 from rich.console import Console
 
+from cluster.capacity import Capacity
 from pipeline.adopt import PendingShards, adopt_journals
 from pipeline.breaker import Breaker
 from pipeline.cluster_view import read_cluster
@@ -18,7 +19,7 @@ from pipeline.committer import Committer
 from pipeline.config import RunConfig
 from pipeline.execute import Phase
 from pipeline.gate import GateHandle, open_gate
-from pipeline.graph import Graph
+from pipeline.graph import RESERVED_CPUS, Graph
 from pipeline.limits import Limits
 from pipeline.order import shard_priority
 from pipeline.phases import make_phases
@@ -117,7 +118,12 @@ class Run:
         with ray_session(self.config.local_ray, self.config.graph):
             needed = [stage for stage in selected if plan.pending_of(stage)]
             cluster = read_cluster(self.config.node_groups)
-            self._placements = place_all({name: self.specs[name].pool for name in needed}, cluster)
+            self._placements = place_all(
+                {name: self.specs[name].pool for name in needed},
+                cluster,
+                beside=Capacity(cpus=RESERVED_CPUS, gpus=0, memory_bytes=0),
+                rows=int(catalog.live_counts()[plan.order].sum()),
+            )
             phases = make_phases(self.specs, needed, cluster.capacity())
             self._report.phases = phases
             if len(phases) > 1:

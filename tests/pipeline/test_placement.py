@@ -1,11 +1,14 @@
 """Where pools go: off the GPU nodes where others hold them, to the GPU they name, and never more than nodes hold."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actors.stage import PoolConfig
+from cluster.capacity import Capacity
 from cluster.nodes import NodeGroup
 from pipeline.cluster_view import make_cluster
-from pipeline.placement import place
+from pipeline.placement import one_worker, place, place_all
 from records.errors import UserError
 
 CPU = NodeGroup(name="cpu", max_nodes=4, cpus=16)
@@ -73,3 +76,44 @@ def test_a_groups_live_nodes_count_once_and_its_own_labels_are_learnt() -> None:
     }
     with pytest.raises(UserError, match="no node has the labels"):
         place("decode", PoolConfig(node_labels={"ray.io/zone": "us"}), cluster)
+
+
+BESIDE = Capacity(cpus=1.5, gpus=0, memory_bytes=0)
+
+
+def test_engines_begin_with_all_that_the_cluster_may_hold_and_decode_on_nodes_of_its_own_too() -> None:
+    pools = {"decode": DECODE, "caption": PoolConfig(num_gpus=0.5, max_actors=50)}
+    cluster = make_cluster([node("head", 0, head=True)], [CPU, GPU])
+    placed = place_all(pools, cluster, beside=BESIDE, rows=10_000)
+    assert placed["caption"].initial_actors == 4
+    assert placed["decode"].initial_actors == 32
+
+
+def test_decode_beside_engines_begins_small_and_no_pool_with_more_than_it_has_work_for() -> None:
+    pools = {"decode": DECODE, "caption": PoolConfig(num_gpus=0.5, max_actors=50, batch_rows=8, calls=2)}
+    placed = place_all(pools, make_cluster([node("a", 32, 8)], []), beside=BESIDE, rows=70)
+    assert (placed["decode"].initial_actors, placed["decode"].max_actors) == (1, 16)
+    assert placed["caption"].initial_actors == 5
+
+
+@given(
+    cpus=st.integers(4, 64),
+    gpus=st.integers(1, 8),
+    count=st.integers(1, 4),
+    shares=st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.5, 1.0]), min_size=1, max_size=4),
+    rows=st.integers(1, 5000),
+)
+def test_what_pools_begin_with_fits_the_cluster_at_its_largest(
+    cpus: int, gpus: int, count: int, shares: list[float], rows: int
+) -> None:
+    cluster = make_cluster([], [NodeGroup(name="n", max_nodes=count, cpus=cpus, gpus=gpus)])
+    pools = {
+        f"stage-{index}": PoolConfig(num_gpus=share, num_cpus=0.5, max_actors=100) for index, share in enumerate(shares)
+    }
+    placed = place_all(pools, cluster, beside=BESIDE, rows=rows)
+    sizes = {name: placement.initial_actors for name, placement in placed.items()}
+    assert all(1 <= sizes[name] <= placed[name].max_actors <= 100 for name in pools)
+    if any(size > 1 for size in sizes.values()):
+        used = [(sizes[name], one_worker(pool)) for name, pool in pools.items()]
+        assert sum(number * worker.cpus for number, worker in used) + BESIDE.cpus <= cpus * count
+        assert sum(number * worker.gpus for number, worker in used) <= gpus * count + 1e-9

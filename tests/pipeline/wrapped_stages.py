@@ -112,14 +112,19 @@ def build_slowly(build: Callable[[], Any], seconds: float) -> Any:  # noqa: ANN4
     return build()
 
 
+def wait_for_ever() -> None:
+    """Does not return; its name is in the stack."""
+    threading.Event().wait()
+
+
 @dataclass
 class Hanging:
-    """A stage whose first call in each worker never returns."""
+    """A stage whose calls never return."""
 
     stage: Any
 
     def __call__(self, rows: Sequence[Row], *wants: Sequence[bool]) -> Any:  # noqa: ANN401 - it returns nothing
-        threading.Event().wait()
+        wait_for_ever()
 
     def close(self) -> None:
         self.stage.close()
@@ -128,6 +133,11 @@ class Hanging:
 def build_hanging(build: Callable[[], Any]) -> Hanging:
     """For a spec's `build`."""
     return Hanging(build())
+
+
+def build_never(build: Callable[[], Any]) -> Any:  # noqa: ANN401 - it builds nothing
+    """For a spec's `build`: a model that loads and loads."""
+    wait_for_ever()
 
 
 def cannot_build() -> Any:  # noqa: ANN401 - for a spec's `build`
