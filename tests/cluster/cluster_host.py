@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ray.cluster_utils import Cluster
 from tests.cluster.autoscaling_host import end_session
 from tests.pipeline.ray_host import ROOT
 
+START_TRIES = 3
 STORE_BYTES = 80 * 2**20
 
 
@@ -94,20 +96,29 @@ def main() -> None:
     """The cluster's end of it."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Ray prints
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "dashboard_port": None}
-    )
+    head = {"num_cpus": 0, "include_dashboard": False}
+    cluster = _try(lambda: Cluster(initialize_head=True, head_node_args=head))
     nodes: dict[str, Any] = {}
     _say(answers, cluster.address)
     for line in sys.stdin:
         what = json.loads(line)
         if "add" in what:
-            node = cluster.add_node(wait=True, **what["add"])
+            node = _try(partial(cluster.add_node, wait=True, **what["add"]))
             nodes[node.node_id] = node
             _say(answers, node.node_id)
         else:
             cluster.remove_node(nodes.pop(what["remove"]), allow_graceful=what["graceful"])
             _say(answers, "gone")
+
+
+def _try(start: Callable[[], Any]) -> Any:  # noqa: ANN401 - a cluster or a node
+    """Ray gives a node 30 s to start; on a busy machine it takes longer."""
+    for _ in range(START_TRIES - 1):
+        try:
+            return start()
+        except Exception as error:  # noqa: BLE001 - Ray raises nothing narrower
+            sys.stderr.write(f"trying again: {error}\n")
+    return start()
 
 
 def _say(answers: Any, text: str) -> None:  # noqa: ANN401 - a text stream
