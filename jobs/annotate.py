@@ -1,6 +1,7 @@
 """`python -m jobs.annotate`: describes every item of a source and commits the results as Parquet."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -16,7 +17,7 @@ from jobs.cli import (
     run_command,
     shard_range,
 )
-from jobs.listing import check_listed, list_into_catalog
+from jobs.listing import check_listed, describe, list_into_catalog
 from pipeline.assemble import build_specs
 from pipeline.config import apply_overrides
 from pipeline.limits import Limits, parse_deadline
@@ -28,6 +29,8 @@ from pipeline.spec import select_specs
 from pipeline.stats import kinds_text
 from storage.leases import Lease
 from storage.stores import Store
+
+logger = logging.getLogger("jobs.annotate")  # its own name is __main__
 
 BREAKER_EXIT = 3
 EXAMPLES = """\
@@ -108,7 +111,7 @@ def main(argv: Sequence[str]) -> int:
     shards = options.shard_range or (0, None)
     with Lease.acquire(store, run_id, shards=shards) as lease:
         if shards == (0, None):
-            list_into_catalog(
+            change = list_into_catalog(
                 store,
                 source=options.source,
                 source_format=options.format,
@@ -119,6 +122,8 @@ def main(argv: Sequence[str]) -> int:
                 first_items=options.limit,
                 order_by=column_of(options.order),
             )
+            if change is not None:
+                logger.info("%s", describe(change))
         else:
             check_listed(store, listing=options.refresh or options.metadata is not None)
         request = RunRequest(

@@ -1,6 +1,5 @@
 """Listing a source into the catalog: the part that `jobs.annotate` and `jobs.catalog` share."""
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +19,6 @@ from storage.source_items import SourceItem
 from storage.sources import SourceFormat, open_source
 from storage.stage_tables import StageTables
 from storage.stores import Store
-
-logger = logging.getLogger(__name__)
 
 
 def list_into_catalog(
@@ -74,7 +71,7 @@ def list_into_catalog(
     generations = next_generation(
         StageTables(store), catalog.highest_generations() if catalog is not None else np.empty(0, dtype=np.int32)
     )
-    change = refresh(
+    return refresh(
         store,
         listing,
         titles,
@@ -85,8 +82,6 @@ def list_into_catalog(
         order_by=order_by,
         source_format=listed_as,
     )
-    logger.info("%s", describe(change))
-    return change
 
 
 def check_listed(store: Store, *, listing: bool) -> None:

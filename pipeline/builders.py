@@ -26,9 +26,10 @@ def loader_arguments(model: ResolvedModel) -> tuple[str, str | None]:
 def build_decode(config: "DecodeConfig", fetch: "FetchConfig") -> "DecodeStage":
     """The decoder, which fetches what it decodes."""
     from actors.decode import DecodeStage
+    from pipeline.metrics import CountedFetch
     from storage.fetch import Fetcher
 
-    return DecodeStage(config, Fetcher(fetch), in_flight=fetch.in_flight)
+    return DecodeStage(config, CountedFetch(Fetcher(fetch)), in_flight=fetch.in_flight)
 
 
 def build_with_engine(stage: Callable[[Any], Any], config: Any, model: ResolvedModel) -> Any:  # noqa: ANN401 - any stage

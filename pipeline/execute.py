@@ -126,7 +126,8 @@ class Phase:
             rows = self.committer.flush_journal()
         self._stopping_since = None  # a planned stop may have begun to drain, for longer than a signal allows
         self._stop_reading()
-        logger.warning("%s: journalled %d rows, draining for %g s", self.flag.reason, rows, self.config.drain_seconds)
+        drain = f"draining for {self.config.drain_seconds:g} s, a second signal ends that"
+        logger.warning("%s: journalled %d rows, %s", self.flag.reason, rows, drain)
 
     def _pass(self, tasks: Tasks, *, one_by_one: bool) -> None:
         self.limits.begin_pass()

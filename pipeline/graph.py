@@ -181,7 +181,7 @@ class Graph:
             spec.name, Placement(max_actors=spec.pool.max_actors, initial_actors=spec.pool.min_actors)
         )
         return dataset.map_batches(
-            worker,
+            type(spec.name, (worker,), {}),  # Ray Data's operators, metrics and actors bear the class's name
             fn_constructor_args=(spec,),
             fn_constructor_kwargs={**arguments, "teller": _TellGate(self.gate), "one_by_one": one_by_one},
             batch_size=spec.pool.batch_rows if spec.pool.num_gpus else None,

@@ -101,6 +101,12 @@ class Limits:
             while now - self._arrivals[0][0] > WINDOW_SECONDS:
                 self._arrivals.popleft()
 
+    @property
+    def rows_out(self) -> int:
+        """Rows that were let into the graph in this pass and are not back."""
+        with self._lock:
+            return self._in_flight
+
     def drain_seconds(self) -> float:
         """How long what is on its way will take to arrive; 0 while there is no pace to judge by."""
         with self._lock:

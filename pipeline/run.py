@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 import numpy as np
 from rich.console import Console
 
-from cluster.capacity import Capacity
 from pipeline.adopt import PendingShards, adopt_journals
 from pipeline.breaker import Breaker
 from pipeline.cluster_view import read_cluster
@@ -19,17 +18,19 @@ from pipeline.committer import Committer
 from pipeline.config import RunConfig
 from pipeline.execute import Phase
 from pipeline.gate import GateHandle, open_gate
-from pipeline.graph import RESERVED_CPUS, Graph
+from pipeline.graph import Graph
 from pipeline.limits import Limits
+from pipeline.metrics import Publisher
 from pipeline.order import shard_priority
-from pipeline.phases import make_phases
-from pipeline.placement import Placement, place_all
+from pipeline.phases import make_phases, place_stages
+from pipeline.placement import Placement
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import Progress, Snapshot
 from pipeline.ray_session import ray_session
 from pipeline.remaining import Remaining
 from pipeline.report import RunReport, library_versions
 from pipeline.retry import failed_shards
+from pipeline.run_metrics import PhaseMetrics
 from pipeline.spec import Specs, select_specs
 from pipeline.stats import RunStats
 from pipeline.stop import StopFlag, watch_signals
@@ -81,6 +82,7 @@ class Run:
     _adopted: int = 0
     _removed: int = 0
     _placements: Mapping[str, Placement] = field(default_factory=dict)
+    _publisher: Publisher = field(init=False)
     _report: RunReport = field(init=False)
     _remaining: Remaining = field(init=False)
 
@@ -96,6 +98,7 @@ class Run:
         assert catalog is not None, "jobs list the source first"
         selected = select_specs(self.specs, self.request.stages)
         plan = self._plan(catalog, list(selected))
+        self._publisher = Publisher((self.run_id,))
         self._report = self._new_report(catalog, plan)
         self._remaining = Remaining(plan, catalog.live_counts())
         stats = RunStats(selected)
@@ -118,12 +121,8 @@ class Run:
         with ray_session(self.config.local_ray, self.config.graph):
             needed = [stage for stage in selected if plan.pending_of(stage)]
             cluster = read_cluster(self.config.node_groups)
-            self._placements = place_all(
-                {name: self.specs[name].pool for name in needed},
-                cluster,
-                beside=Capacity(cpus=RESERVED_CPUS, gpus=0, memory_bytes=0),
-                rows=int(catalog.live_counts()[plan.order].sum()),
-            )
+            rows = int(catalog.live_counts()[plan.order].sum())
+            self._placements = place_stages(self.specs, needed, cluster, rows)
             phases = make_phases(self.specs, needed, cluster.capacity())
             self._report.phases = phases
             if len(phases) > 1:
@@ -181,7 +180,8 @@ class Run:
         self, catalog: Catalog, plan: Plan, graph: Graph, stages: Sequence[str], stats: RunStats, title: str
     ) -> None:
         breaker = Breaker(self.config.breaker, enabled=self.request.retry_kinds is None)
-        committer = self._committer(catalog, plan, breaker, stats)
+        metrics = PhaseMetrics(publisher=self._publisher, stats=stats, limits=self.limits)
+        committer = self._committer(catalog, plan, breaker, metrics)
         self._removed = 0
         self._adopted += adopt_journals(
             self.store, committer, self.run_id, wanted=PendingShards(plan), whole=self._does_all_of
@@ -189,6 +189,12 @@ class Run:
         tasks = Tasks(plan=plan, indices=plan.order, arrived=committer.arrived_keys)
         workers = {stage: self.specs[stage].pool.max_actors for stage in stages}
         with Progress(stats, workers, self.console) as progress:
+
+            def tick() -> None:
+                now = self._snapshot(title, committer, tasks, catalog)
+                progress.draw(now)
+                metrics.tick(now, committer)
+
             phase = Phase(
                 graph=graph,
                 committer=committer,
@@ -198,10 +204,11 @@ class Run:
                 limits=self.limits,
                 tripped=lambda: breaker.tripped,
                 still_ours=self._still_ours,
-                on_tick=lambda: progress.draw(self._snapshot(title, committer, tasks, catalog)),
+                on_tick=tick,
             )
             with watch_signals(self.flag, phase.on_signal):
                 phase.run(tasks)
+        metrics.tick(self._snapshot(title, committer, tasks, catalog), committer)
         self._report.shards_committed += committer.committed_shards
         self._report.items_run = max(self._report.items_run, committer.rows)
         self._report.items_with_errors = max(self._report.items_with_errors, committer.failed_rows)
@@ -218,7 +225,7 @@ class Run:
         inside = start <= int(first) and (stop is None or int(last) < stop)
         return inside and request.stages is None and request.limit is None and len(self._report.phases) == 1
 
-    def _committer(self, catalog: Catalog, plan: Plan, breaker: Breaker, stats: RunStats) -> Committer:
+    def _committer(self, catalog: Catalog, plan: Plan, breaker: Breaker, metrics: PhaseMetrics) -> Committer:
         return Committer(
             specs=self.specs,
             task_of=lambda shard_id: plan.task(int(shard_id)),
@@ -227,7 +234,7 @@ class Run:
             journal=Journal(self.store, self.run_id),
             breaker=breaker,
             footer={"run_id": self.run_id, "versions": json.dumps(library_versions())},
-            on_row=stats.add_row,
+            on_row=metrics.row,
         )
 
     def _items(self, catalog: Catalog, shard_id: str) -> list[CatalogItem]:

@@ -26,6 +26,8 @@ SHARDS = "lease"
 
 _FOLDER = "leases/"
 _RENEWALS_A_TERM = 3
+_RELEASE_TRIES = 3
+"""A garbled token costs a try; the requests themselves are retried below."""
 _LOOKS_A_TERM = 10
 
 
@@ -110,11 +112,15 @@ class Lease:
             return
         self._stop.set()
         self._thread.join()
-        if not self.lost.is_set():
+        for left in reversed(range(_RELEASE_TRIES)):
+            if self.lost.is_set():
+                return
             try:
                 self._write(released=True)
+                return
             except (TransientError, UserError, OSError) as error:
-                logger.warning("the lease could not be released and runs out by itself: %s", error)
+                if not left:
+                    logger.warning("the lease could not be released and runs out by itself: %s", error)
 
     def __enter__(self) -> "Lease":
         return self

@@ -212,11 +212,19 @@ def test_garbled_tokens_do_not_lose_the_lease(s3_server: S3Server, s3_bucket: st
     garbled = [0]
 
     def garble(environ: WSGIEnvironment, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        if environ["REQUEST_METHOD"] != "GET" or garbled[0] == 5:
+        tagged = any(name.lower() == "etag" for name, _ in headers)
+        if environ["REQUEST_METHOD"] != "GET" or garbled[0] == 5 or not tagged:
             return headers
         garbled[0] += 1
         return [(name, '"wrong"' if name.lower() == "etag" else value) for name, value in headers]
 
+    s3_server.edit_headers = garble
+    Lease.acquire(store, "released", ttl_seconds=60).release()
+    s3_server.edit_headers = None
+    assert garbled[0] == 5
+    assert stored(store).released
+
+    garbled[0] = 0
     with Lease.acquire(store, "first", ttl_seconds=3) as lease:
         s3_server.edit_headers = garble
         try:

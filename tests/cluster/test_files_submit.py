@@ -1,0 +1,82 @@
+"""The command of every deployment file, taken out of it and run by a job server, on buckets of the same names."""
+
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from ray.job_submission import JobStatus
+
+from jobs.annotate import options_of
+from jobs.cli import config_of
+from pipeline.limits import parse_deadline
+from pipeline.metrics import BYTES_READ
+from pipeline.order import column_of
+from pipeline.run_metrics import ITEMS
+from tests.clips import clip_bytes
+from tests.cluster.files import ANYSCALE, AWS, KUBERAY, entrypoint
+from tests.cluster.job_server import job_server
+from tests.pipeline.drivers import last_report
+from tests.pipeline.scraping import Scrape, until
+from tests.s3 import S3Server, s3_server  # noqa: F401 - a fixture
+
+FILES = (*KUBERAY, ANYSCALE, AWS)
+BUCKET = "your-bucket"
+LIGHT = "recipe: tiny\nstages: [decode, embed]\n"
+
+
+def commands() -> dict[str, list[str]]:
+    """Each command once, and the files that run it."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(FILES, key=lambda one: len(entrypoint(one))):
+        found.setdefault(entrypoint(path), []).append(path.name)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_files_command_is_understood(path: Path) -> None:
+    python, dash_m, module, *arguments = shlex.split(entrypoint(path))
+    assert (python, dash_m, module) == ("python", "-m", "jobs.annotate")
+    options = options_of(arguments)
+    assert (options.source, options.output) == (f"s3://{BUCKET}/videos", f"s3://{BUCKET}/described")
+    assert any(pool.num_gpus for pool in (config_of(options).caption.pool, config_of(options).transcribe.pool))
+    if options.deadline is not None:
+        assert parse_deadline(options.deadline) <= 86_400
+        assert column_of(options.order) is None
+
+
+def far_from_the_deadline() -> str:
+    """A time zone in which it is not just before 06:00, when a run would stop at once."""
+    return "Etc/GMT-6" if datetime.now(UTC).hour in (4, 5) else "Etc/UTC"
+
+
+@pytest.mark.engine
+def test_each_command_does_its_work_when_it_is_submitted(s3_server: S3Server, tmp_path: Path) -> None:  # noqa: F811
+    """As in the file, but for the recipe: decoding in earnest and a tiny encoder. Keys come by environment."""
+    (tmp_path / "light.yaml").write_text(LIGHT)
+    store = s3_server.client()
+    store.create_bucket(Bucket=BUCKET)
+    size = 0
+    run_ids: list[str] = []
+    with job_server(HF_HUB_OFFLINE="1", TZ=far_from_the_deadline()) as server:
+        for night, (command, files) in enumerate(commands().items()):
+            for number in range(2):  # what is new since the command before
+                data = clip_bytes(seconds=1.0 + night)
+                store.put_object(Bucket=BUCKET, Key=f"videos/clip-{night}-{number}.mp4", Body=data)
+                size += len(data)
+            light = command.replace("--recipe modern", f"--config {tmp_path / 'light.yaml'}")
+            assert light != command
+            status, said = server.run(light)
+            assert status == JobStatus.SUCCEEDED, f"{files}: {said[-3000:]}"
+            report = last_report(f"s3://{BUCKET}/described")
+            assert (report["items_run"], report["items_with_errors"]) == (2, 0), files
+            assert report["stages"]["embed"]["results"] == 2
+            run_ids.append(report["run_id"])
+        # The drivers and their workers are gone: what they counted last has not gone with them.
+        seen = until(
+            lambda: Scrape.of([server.metrics]),
+            lambda scrape: all(scrape.total(ITEMS.exported_name, run_id=one, stage="embed") == 2 for one in run_ids),
+        )
+    for run_id in run_ids:
+        assert seen.total(ITEMS.exported_name, run_id=run_id, stage="embed") == 2
+    assert seen.total(BYTES_READ.exported_name) == size
