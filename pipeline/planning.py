@@ -66,7 +66,12 @@ def bare_loads(specs: Specs, rows: Mapping[str, int], graph: GraphConfig) -> lis
         loads.append(
             StageLoad(
                 name=name,
-                need=Need(cpus=pool.num_cpus, gpus=pool.num_gpus, memory_bytes=pool.memory_bytes),
+                need=Need(
+                    cpus=pool.num_cpus,
+                    gpus=pool.num_gpus,
+                    memory_bytes=pool.memory_bytes,
+                    accelerator=pool.accelerator_type,
+                ),
                 seconds=0.0,
                 most_workers=math.ceil(count / (min(block, pool.batch_rows) if pool.num_gpus else block)),
                 needs_decode=spec.modality is not None,
@@ -129,7 +134,7 @@ def plan_run(
                 cpus=load.need.cpus,
                 gpus=load.need.gpus,
                 memory_bytes=load.need.memory_bytes,
-                accelerator=accelerators.get(load.name) if load.need.gpus else None,
+                accelerator=(accelerators.get(load.name) or load.need.accelerator) if load.need.gpus else None,
             ),
             seconds=costs[load.name].seconds * factors[load.name],
             cpu_seconds=costs[load.name].cpu_seconds * factors[load.name],
@@ -177,8 +182,6 @@ def _plan(
 ) -> RunPlan:
     nodes = sizing.cluster.nodes
     slowest = min(sizing.phases, key=lambda phase: phase.items_per_second)
-    most = sizing.workers()
-    fewest = {name: min(phase.workers[name] for phase in sizing.phases if name in phase.workers) for name in most}
     prices = plan_prices(nodes, request.prices) if request.prices is not None else None
     return RunPlan(
         plan_id=request.plan_id,
@@ -188,7 +191,7 @@ def _plan(
         fingerprints={name: specs[name].fingerprint for name in request.rows},
         nodes={type_.name: count for type_, count in nodes.items()},
         phases=[[name for name in request.rows if name in phase.workers] for phase in sizing.phases],
-        overrides={name: {"pool": {"min_actors": fewest[name], "max_actors": most[name]}} for name in request.rows},
+        overrides=_overrides(sizing),
         bottleneck=slowest.bottleneck,
         stages={name: _stage(name, request, probe, sizing, costs) for name in request.rows},
         seconds=prediction.seconds,
@@ -198,6 +201,20 @@ def _plan(
         prices=prices,
         notes=_notes(probe),
     )
+
+
+def _overrides(sizing: Sizing) -> dict[str, dict[str, dict[str, int | str]]]:
+    """Stage to the settings of its pool; of several phases the fewest workers and the most.
+
+    Pools without GPUs that need cores of nodes with GPUs as well are told that they may have them.
+    """
+    found: dict[str, dict[str, dict[str, int | str]]] = {}
+    spilling = any(sizing.cluster.spills(sizing.loads, phase.workers) for phase in sizing.phases)
+    for load in sizing.loads:
+        counts = [phase.workers[load.name] for phase in sizing.phases if load.name in phase.workers]
+        pool: dict[str, int | str] = {"min_actors": min(counts), "max_actors": max(counts)}
+        found[load.name] = {"pool": {**pool, "nodes": "any"} if spilling and not load.need.gpus else pool}
+    return found
 
 
 def _stage(

@@ -55,8 +55,8 @@ class RunPlan:
     fingerprints: Mapping[str, str]
     nodes: Mapping[str, int]
     phases: Sequence[Sequence[str]]
-    overrides: Mapping[str, Mapping[str, Mapping[str, int]]]
-    """Overrides of the config: stage to `pool` to its bounds."""
+    overrides: Mapping[str, Mapping[str, Mapping[str, int | str]]]
+    """Overrides of the config: stage to `pool` to its settings."""
     bottleneck: str
     stages: Mapping[str, StagePrediction]
     seconds: Interval
@@ -71,16 +71,6 @@ class RunPlan:
         plain = TypeAdapter(dict[str, Any]).dump_python(dataclasses.asdict(self), mode="json")
         return _HEAD + yaml.safe_dump(plain, sort_keys=False, width=120)
 
-    def phases_of(self, needed: Sequence[str]) -> list[list[str]]:
-        """Its phases, where it has several and they hold every stage that has work; else none: all at once, if it fits.
-
-        Args:
-            needed: The stages that have work.
-        """
-        if len(self.phases) < 2 or not set(needed) <= set().union(*self.phases):
-            return []
-        return [kept for phase in self.phases if (kept := [stage for stage in phase if stage in needed])]
-
     def check(self, specs: Specs) -> None:
         """Sees that the plan was made for these stages.
 
@@ -93,6 +83,18 @@ class RunPlan:
                     f"--plan {self.plan_id} was made for another {stage}: give the --config and --set that it was made "
                     "with, or plan again"
                 )
+
+
+def planned_phases(plan: RunPlan | None, needed: Sequence[str]) -> list[list[str]]:
+    """The phases of a plan that has several and holds every stage that has work; else none: all at once, if it fits.
+
+    Args:
+        plan: The plan, if there is one.
+        needed: The stages that have work.
+    """
+    if plan is None or len(plan.phases) < 2 or not set(needed) <= set().union(*plan.phases):
+        return []
+    return [kept for phase in plan.phases if (kept := [stage for stage in phase if stage in needed])]
 
 
 def read_plan(place: str) -> RunPlan:
