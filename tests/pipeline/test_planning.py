@@ -73,8 +73,7 @@ def test_one_gpu_for_two_stages_goes_in_phases_and_annotate_follows_them() -> No
 
 
 def test_a_plan_of_one_phase_leaves_phases_to_the_cluster() -> None:
-    plan = planned({ONE_GPU: 4}).plan
-    assert len(plan.phases) == 1
+    plan = replace(planned({ONE_GPU: 1}).plan, phases=[["decode", "caption", "embed"]])
     assert planned_phases(plan, ["decode", "caption", "embed"]) == []
 
 
