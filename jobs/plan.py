@@ -164,7 +164,7 @@ def _probed(
     """
     modalities = {name: str(spec.modality) for name, spec in selected.items() if spec.modality}
     with ray_session(config.local_ray, config.graph):
-        nodes, cores = connected_nodes()
+        nodes, cores = connected_nodes(config.node_groups)
         for load in bare:
             check_holds(load.name, load.need, list(nodes), "of the connected cluster, where the probe runs,")
         result = Probe(specs, modalities, config.graph).run(lines)

@@ -78,7 +78,7 @@ def _summary(planned: Planned, deadline_seconds: float | None) -> list[str]:
     lines = [f"Cluster      {' + '.join(f'{count} {name}' for name, count in plan.nodes.items())}{price}"]
     if len(phases) > 1:
         groups = " → ".join("+".join(phase) for phase in plan.phases)
-        lines.append(f"Phases       {groups}: faster than, or instead of, all at once")
+        lines.append(f"Phases       {groups}, one after the other: all at once would not fit, or take longer")
     lines += [
         f"Bottleneck   {plan.bottleneck}",
         f"Rows/s       {_range(plan.items_per_second, '{:.3g}')}",

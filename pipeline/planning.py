@@ -10,9 +10,11 @@ import ray
 
 from cluster.cheapest import Work, cheapest
 from cluster.estimate import Costs, Interval, Prediction, cautious, estimate, predict
+from cluster.nodes import ACCELERATOR_LABEL, NodeGroup, NodeKind
 from cluster.packing import Need, Nodes, NodeType
 from cluster.prices import PriceTable
 from cluster.sizing import Cluster, PhaseSize, Sizing, StageLoad, rate, size_pools
+from pipeline.cluster_view import read_cluster
 from pipeline.graph import READER_CPUS, READERS, GraphConfig
 from pipeline.probe import ProbeResult
 from pipeline.ray_session import in_cluster
@@ -21,7 +23,8 @@ from pipeline.spec import Specs
 
 RESERVED = (*[Need(cpus=READER_CPUS)] * READERS, Need(cpus=1.0))
 """What runs beside the pools: readers, and Ray Data's repartition, which takes a whole slot."""
-_ACCELERATOR = "accelerator_type:"
+_MOST_BYTES = 2**44
+"""Memory of a node where a group does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,29 +83,39 @@ def bare_loads(specs: Specs, rows: Mapping[str, int], graph: GraphConfig) -> lis
     return loads
 
 
-def connected_nodes() -> tuple[Nodes, float | None]:
-    """The nodes of the connected cluster that take work, and its cores where Ray runs in this process."""
+def connected_nodes(groups: Sequence[NodeGroup]) -> tuple[Nodes, float | None]:
+    """The nodes of the connected cluster, those that its groups may grow to included; its cores where Ray runs here.
+
+    Args:
+        groups: As `pipeline.cluster_view` takes them.
+    """
     found: Counter[NodeType] = Counter()
-    for node in ray.nodes():  # type: ignore[no-untyped-call]
-        resources = node["Resources"]
-        if node["Alive"] and (resources.get("CPU") or resources.get("GPU")):
-            found[_node_type(resources)] += 1
+    for kind in read_cluster(groups).kinds:
+        if kind.each.cpus or kind.each.gpus:
+            found[_node_type(kind)] += kind.count
     return dict(found), None if in_cluster() else float(os.cpu_count() or 1)
 
 
-def _node_type(resources: Mapping[str, float]) -> NodeType:
-    cpus, gpus, memory = resources.get("CPU", 0.0), int(resources.get("GPU", 0)), resources.get("memory", 0.0)
-    accelerator = next((name.removeprefix(_ACCELERATOR) for name in resources if name.startswith(_ACCELERATOR)), None)
+def _node_type(kind: NodeKind) -> NodeType:
+    cpus, gpus = kind.each.cpus, int(kind.each.gpus)
+    accelerator = min(kind.accelerators) if len(kind.accelerators) == 1 else None
     text = f"{cpus:g}-cpu" + (f"-{gpus}-{(accelerator or 'gpu').lower()}" if gpus else "")
-    whole = int(memory) // 2**30 * 2**30  # nodes that are alike differ by some pages
-    return NodeType(name=text, cpus=cpus, gpus=gpus, accelerator=accelerator if gpus else None, memory_bytes=whole)
+    return NodeType(
+        name=kind.name if kind.is_group else text,
+        cpus=cpus,
+        gpus=gpus,
+        accelerator=accelerator if gpus else None,
+        # Nodes that are alike differ by some pages.
+        memory_bytes=int(min(kind.each.memory_bytes, _MOST_BYTES)) // 2**30 * 2**30,
+    )
 
 
 def accelerator_of(node_id: str) -> str | None:
     """The GPUs of a node, as Ray names them."""
     for node in ray.nodes():  # type: ignore[no-untyped-call]
         if node["NodeID"] == node_id:
-            return _node_type(node["Resources"]).accelerator
+            labels: Mapping[str, str] = node["Labels"]
+            return labels.get(ACCELERATOR_LABEL)
     return None
 
 

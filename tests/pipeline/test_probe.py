@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from actors.stage import PoolConfig
+from cluster.nodes import NodeGroup
 from cluster.packing import NodeType
 from pipeline.graph import GraphConfig
 from pipeline.planning import Planned, PlanRequest, bare_loads, connected_nodes, plan_run
@@ -143,10 +144,14 @@ def planned_on(
 def test_the_connected_cluster_is_seen_with_its_real_cores() -> None:
     import os
 
-    nodes, cores = connected_nodes()
+    nodes, cores = connected_nodes([])
     ((node, count),) = nodes.items()
     assert (node.cpus, node.gpus, count, cores) == (4.0, 0, 1, float(os.cpu_count() or 1))
     assert node.memory_bytes > 2**30
+    grown, _ = connected_nodes([NodeGroup(name="gpus", max_nodes=3, cpus=8, gpus=1, accelerator_type="L4")])
+    (group,) = (type_ for type_ in grown if type_.name == "gpus")
+    assert (group.gpus, group.accelerator, grown[group], len(grown)) == (1, "L4", 3, 2)
+    assert group.memory_bytes > 2**40  # nobody has said it
 
 
 def test_without_a_gpu_there_is_no_gpu_memory(monkeypatch: pytest.MonkeyPatch) -> None:
