@@ -4,8 +4,8 @@ Constructed means ready: the pipeline builds a stage inside the worker that will
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar
 
 from records.errors import Failure
 from records.items import Row
@@ -54,6 +54,13 @@ class PoolConfig:
     """Rows a call."""
     calls: int = 1
     """Calls at a time in one worker; above 1 only for stages that wait on an engine."""
+    accelerator_type: str | None = None
+    """The GPU that a worker needs, as Ray names it: `H100`, `L4` …; None takes any."""
+    nodes: Literal["auto", "any", "cpu"] = "auto"
+    """Where workers without GPUs go: `auto` keeps them off nodes with GPUs where a cluster has others that hold them,
+    which leaves those cores to the engines; `cpu` insists on that; `any` takes every node."""
+    node_labels: dict[str, str] = field(default_factory=dict)
+    """Labels that a worker's node must have, as Ray's label selectors: `value`, `!value`, `in(a,b)` or `!in(a,b)`."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_actors <= self.max_actors:
@@ -62,3 +69,11 @@ class PoolConfig:
             raise ValueError("pool: num_gpus, num_cpus and memory_bytes must not be negative")
         if self.batch_rows < 1 or self.calls < 1:
             raise ValueError("pool: batch_rows and calls must be at least 1")
+        if self.num_gpus > 1 and self.num_gpus != int(self.num_gpus):
+            raise ValueError(f"pool: num_gpus is a share of one GPU or a whole number of them, not {self.num_gpus:g}")
+        if self.nodes not in ("auto", "any", "cpu"):
+            raise ValueError(f"pool: nodes is auto, any or cpu, not {self.nodes!r}")
+        if self.num_gpus and self.nodes == "cpu":
+            raise ValueError("pool: workers with GPUs cannot keep to nodes without")
+        if self.accelerator_type is not None and not self.num_gpus:
+            raise ValueError("pool: accelerator_type needs num_gpus")

@@ -89,6 +89,8 @@ class EngineConfig:
     """GPUs of one node that share the model; not in the fingerprint, as it changes the order of sums only."""
     limit_mm_per_prompt: dict[str, Any] = field(default_factory=dict)
     """Media that a request may hold, by modality, which sizes vLLM's start-up profile; empty: the stage's own."""
+    workspace_bytes: int = 4 * 2**30
+    """GPU memory for activations, where the engine shares its GPU and `engine_args` do not size the KV cache."""
     engine_args: dict[str, Any] = field(default_factory=dict)
     """Any further argument of vLLM's `AsyncEngineArgs`, by name."""
 

@@ -25,6 +25,7 @@ from pipeline.order import column_of
 from pipeline.report import RunReport
 from pipeline.retry import parse_kinds
 from pipeline.run import Run, RunRequest, new_run_id
+from pipeline.run_plan import read_plan
 from pipeline.spec import select_specs
 from pipeline.stats import kinds_text
 from storage.leases import Lease
@@ -40,6 +41,7 @@ EXAMPLES = """\
   python -m jobs.annotate --output s3://features/clips --recipe modern --stages embed
 
   python -m jobs.annotate --output s3://features/clips --recipe modern --refresh --order views --deadline 06:00
+  python -m jobs.annotate --output s3://features/clips --plan s3://features/clips/plans/20261126T101500-3f2a1c.yaml
   python -m jobs.annotate --output s3://features/clips --recipe modern --shard-range 0:100000 --max-gpu-hours 400
 
 The command is resumable: run it again after whatever happened, and it does what is left.
@@ -56,6 +58,11 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     arguments.add_argument("--output", metavar="URI", required=True, help="where the catalog and all results lie")
     arguments.add_argument("--metadata", metavar="URI", help="CSV, JSON Lines or Parquet with video_id, title, …")
     add_config_arguments(arguments)
+    arguments.add_argument(
+        "--plan",
+        metavar="FILE",
+        help="a plan of jobs.plan, path or URI: its pool sizes; the report says how it came",
+    )
     arguments.add_argument("--limit", type=positive, metavar="N", help="stop after N items, rounded up to whole shards")
     arguments.add_argument(
         "--order",
@@ -92,7 +99,8 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """Parses, lists the source where that is needed, runs, and prints the summary."""
     options = options_of(argv)
-    config = config_of(options)
+    plan = read_plan(options.plan) if options.plan is not None else None
+    config = config_of(options, plan)
     if options.max_error_share is not None:
         config = apply_overrides(config, {"breaker": {"max_error_share": options.max_error_share}})
     console = console_and_logging(verbose=options.verbose)
@@ -100,6 +108,8 @@ def main(argv: Sequence[str]) -> int:
     retry_kinds = parse_kinds(options.retry_failed) if options.retry_failed is not None else None
     deadline_seconds = parse_deadline(options.deadline) if options.deadline is not None else None
     specs = build_specs(config)
+    if plan is not None:
+        plan.check(specs)
     selected = select_specs(specs, stages)
     limits = Limits(
         seconds=deadline_seconds,
@@ -128,7 +138,8 @@ def main(argv: Sequence[str]) -> int:
             check_listed(store, listing=options.refresh or options.metadata is not None)
         request = RunRequest(
             output_uri=options.output,
-            recipe=options.recipe or "",
+            recipe=options.recipe or (plan.recipe if plan is not None else ""),
+            plan=plan,
             stages=stages,
             retry_kinds=retry_kinds,
             limit=options.limit,

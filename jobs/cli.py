@@ -12,6 +12,7 @@ from rich.logging import RichHandler
 
 from pipeline.config import RunConfig, apply_overrides, parse_settings, read_overrides
 from pipeline.recipes import RECIPES, recipe
+from pipeline.run_plan import RunPlan
 from records.errors import ReelscribeError, TransientError, UserError
 from storage.sources import SourceFormat
 
@@ -59,17 +60,25 @@ def add_source_arguments(arguments: argparse.ArgumentParser) -> None:
     )
 
 
-def config_of(options: argparse.Namespace) -> RunConfig:
+def config_of(options: argparse.Namespace, plan: RunPlan | None = None) -> RunConfig:
     """The config that the options ask for.
+
+    Args:
+        options: From the command line.
+        plan: Its pool sizes come after `--config` and before `--set`; its recipe where none is named.
 
     Raises:
         UserError: No recipe, an unknown field or a value of the wrong type.
     """
     overrides = read_overrides(options.config) if options.config else {}
     name = overrides.pop("recipe", None) if options.recipe is None else options.recipe
+    if name is None and plan is not None:
+        name = plan.recipe
     if name is None:
         raise UserError(f"--recipe is missing: choose one of {', '.join(RECIPES)}, or name one in --config")
     config = apply_overrides(recipe(str(name)), overrides)
+    if plan is not None:
+        config = apply_overrides(config, plan.overrides)
     return apply_overrides(config, parse_settings(options.settings))
 
 

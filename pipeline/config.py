@@ -15,6 +15,7 @@ from actors.describe_audio import DescribeAudioConfig
 from actors.embed import EmbedConfig
 from actors.tag_audio import TagAudioConfig
 from actors.transcribe import TranscribeConfig
+from cluster.nodes import NodeGroup
 from pipeline.breaker import BreakerConfig
 from pipeline.execute import LoopConfig
 from pipeline.gate import GateConfig
@@ -54,6 +55,8 @@ class RunConfig:
     breaker: BreakerConfig = field(default_factory=BreakerConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     local_ray: LocalRayConfig = field(default_factory=LocalRayConfig)
+    node_groups: tuple[NodeGroup, ...] = ()
+    """What the cluster's autoscaler may start; empty: the cluster stays as it is when the run begins."""
     publish: PublishConfig = field(default_factory=PublishConfig)
 
     def __post_init__(self) -> None:

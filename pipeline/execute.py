@@ -16,10 +16,13 @@ from ray.data import Dataset
 from pipeline.committer import Committer
 from pipeline.gate import GateState
 from pipeline.graph import Graph
+from pipeline.heartbeat import BEAT_SECONDS
 from pipeline.limits import Limits
+from pipeline.pool_watch import PoolWatch
 from pipeline.stats import RunStats
 from pipeline.stop import DrainOver, StopFlag, leave_now
 from pipeline.tasks import Presets, Tasks
+from pipeline.watchdog import Standstill, Watchdog
 from records.errors import Failure, FailureKind, FatalError, ReelscribeError
 from records.flow import flow_rows, spent_seconds
 
@@ -32,6 +35,10 @@ UNREAD_TRIES = 3
 
 STRIKES = 2
 """How often a row must be lost alone in one stage before it is blamed: a node may die under an innocent one."""
+
+
+MOST_STACKS = 4
+"""Different stacks of a stage that hangs that are logged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +71,7 @@ class Phase:
     flag: StopFlag
     config: LoopConfig
     limits: Limits = field(default_factory=Limits)
+    pools: PoolWatch = field(default_factory=PoolWatch)
     tripped: Callable[[], str | None]
     """The breaker's verdict."""
     still_ours: Callable[[], str | None] = lambda: None
@@ -77,6 +85,7 @@ class Phase:
     _over: threading.Event = field(default_factory=threading.Event)
     _stopping_since: float | None = None
     _limit_passed: float | None = None
+    _watchdog: Watchdog | None = None
 
     def run(self, tasks: Tasks) -> None:
         """Runs every task; what a worker took down with it runs again row by row until each row has an outcome."""
@@ -125,10 +134,16 @@ class Phase:
     def _pass(self, tasks: Tasks, *, one_by_one: bool) -> None:
         self.limits.begin_pass()
         if len(tasks) and not self.flag.is_set:
-            dataset = self.graph.build(tasks, one_by_one=one_by_one)
-            for block in _blocks(dataset):
-                with self.lock:
-                    self._take(block)
+            self._watchdog = Watchdog(
+                stages=self.graph.stages(tasks),
+                start_seconds=self.graph.config.start_timeout_seconds,
+                stuck_seconds=self.graph.config.stuck_seconds,
+            )
+            with self.pools.watching():
+                dataset = self.graph.build(tasks, one_by_one=one_by_one)
+                for block in _blocks(dataset):
+                    with self.lock:
+                        self._take(block)
 
     def _take(self, block: pa.Table) -> None:
         self._memory_bytes += block.nbytes
@@ -171,6 +186,10 @@ class Phase:
             settled, arrived = self._settled_rows(), self.committer.rows - self._rows_before_pass
         state: GateState = ray.get(self.graph.gate.rows_back.remote(settled), timeout=60)
         self._check_starts(state.start_errors)
+        if self._watchdog is not None and not self.flag.is_set:
+            still = self._watchdog.observe(state.rows_issued, arrived, state.seen, state.last_start_errors)
+            if still is not None:
+                self._end_standstill(still)
         self.limits.observe(issued=state.rows_issued, arrived=arrived, workers=state.workers)
         lost = self.still_ours()
         if lost is not None and self.flag.set(lost):
@@ -199,10 +218,22 @@ class Phase:
         """Ends the run when a stage's workers fail to start again and again, with what they said."""
         for stage, reasons in errors.items():
             if len(reasons) >= self.graph.config.start_tries and not self.flag.is_set:
-                error = FatalError(f"{stage} cannot start, tried {len(reasons)} times: {reasons[-1]}")
-                self.flag.set(str(error), error=error)
-                self._stop_reading()
-                self.flag.end_drain()
+                self._end_with(FatalError(f"{stage} cannot start, tried {len(reasons)} times: {reasons[-1]}"))
+
+    def _end_standstill(self, still: Standstill) -> None:
+        """Ends the run with what holds it up, the stacks of that stage's workers in the log before."""
+        gate = self.graph.gate
+        ray.get(gate.want_stacks.remote(still.stage), timeout=60)
+        self._over.wait(2 * BEAT_SECONDS + 1)
+        texts = Counter[str](ray.get(gate.take_stacks.remote(), timeout=60))
+        for text, workers in texts.most_common(MOST_STACKS):
+            logger.error("stacks of %d workers of %s:\n%s", workers, still.stage, text)
+        self._end_with(FatalError(still.reason))
+
+    def _end_with(self, error: FatalError) -> None:
+        self.flag.set(str(error), error=error)
+        self._stop_reading()
+        self.flag.end_drain()
 
     def _isolate(self, tasks: Tasks) -> None:
         """Runs what was lost again: shards that were never let in as before, the others one row a block.

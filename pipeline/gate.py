@@ -8,14 +8,20 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 
+from pipeline.heartbeat import SILENT_SECONDS, WorkerState
+from pipeline.watchdog import WorkerSeen
+
 HELD_SECONDS = 20.0
 """A worker that has not been heard of for so long holds no GPU."""
+
+FORGET_SECONDS = 600.0
+"""A worker that has not been heard of for so long is no longer spoken of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +51,24 @@ class GateState:
     rows_issued: int
     """Rows let in so far in this pass."""
     workers: Mapping[str, int]
-    """Stage to its workers that hold GPUs now."""
+    """Stage to its workers that live now."""
+    seen: Sequence[WorkerSeen] = ()
+    """Each worker as it was last heard of."""
+    last_start_errors: Mapping[str, str] = field(default_factory=dict)
+    """Stage to why a worker of it could not start last, also where another could since."""
+
+
+def live_node_ids() -> set[str]:
+    """Ray's ids of the nodes that are there."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
 
 
 class Gate:
     """Counts what is out and holds the stop flag. Its methods run on one event loop, one at a time."""
 
-    def __init__(self, config: GateConfig) -> None:
+    def __init__(self, config: GateConfig, live_nodes: Callable[[], Collection[str]] = live_node_ids) -> None:
         self._config = config
+        self._live_nodes = live_nodes
         self._issued: dict[str, int] = {}
         self._rows_issued = 0
         self._rows_back = 0
@@ -60,7 +76,10 @@ class Gate:
         self._stopped = False
         self._changed = asyncio.Condition()
         self._start_errors: dict[str, list[str]] = {}
-        self._beats: dict[str, tuple[str, float]] = {}
+        self._last_start_errors: dict[str, str] = {}
+        self._beats: dict[str, tuple[str, WorkerState, float]] = {}
+        self._wanted: frozenset[str] = frozenset()
+        self._stacks: dict[str, tuple[str, str]] = {}
         self._unread: dict[str, str] = {}
         self._running: dict[tuple[str, str, int], str] = {}
 
@@ -101,9 +120,33 @@ class Gate:
                 self._rows_back = total
                 self._last_progress = time.monotonic()
                 self._changed.notify_all()
-        since = time.monotonic() - HELD_SECONDS
-        held = Counter(stage for stage, last_beat in self._beats.values() if last_beat >= since)
-        return GateState(start_errors=self._start_errors, rows_issued=self._rows_issued, workers=held)
+        self._bury()
+        now = time.monotonic()
+        seen = [
+            WorkerSeen(stage=stage, worker=worker, state=state, silent_seconds=now - last)
+            for worker, (stage, state, last) in self._beats.items()
+        ]
+        return GateState(
+            start_errors=self._start_errors,
+            rows_issued=self._rows_issued,
+            workers=Counter(one.stage for one in seen if one.silent_seconds <= HELD_SECONDS),
+            seen=[one for one in seen if one.silent_seconds <= HELD_SECONDS or one.state.busy_seconds > 0],
+            last_start_errors=self._last_start_errors,
+        )
+
+    def _bury(self) -> None:
+        """Forgets workers that are gone. One whose node lives and that was loading has failed to start."""
+        now = time.monotonic()
+        silent = {worker: now - last for worker, (_, _, last) in self._beats.items()}
+        dead = [worker for worker, seconds in silent.items() if seconds > SILENT_SECONDS]
+        nodes = self._live_nodes() if dead else ()
+        for worker in dead:
+            stage, state, _ = self._beats[worker]
+            if state.phase == "loads" and state.node in nodes:
+                reason = f"process {state.pid} on node {state.node[:12]} ended while its model loaded: out of memory?"
+                self._note_start_error(stage, reason)
+            if state.phase != "ready" or state.node not in nodes or silent[worker] > FORGET_SECONDS:
+                del self._beats[worker]
 
     async def stop(self) -> None:
         """Lets no further shard in."""
@@ -123,9 +166,24 @@ class Gate:
         """The shards that were let in."""
         return list(self._issued)
 
-    async def beat(self, stage: str, worker: str) -> None:
-        """A worker that holds a GPU lives."""
-        self._beats[worker] = (stage, time.monotonic())
+    async def beat(self, stage: str, worker: str, state: WorkerState) -> bool:
+        """A worker lives. Says whether its stacks are wanted; one that is ready proves that its model can load."""
+        self._beats[worker] = (stage, state, time.monotonic())
+        if state.phase == "ready":
+            self._start_errors.pop(stage, None)
+        return stage in self._wanted and worker not in self._stacks
+
+    async def want_stacks(self, stage: str) -> None:
+        """Asks the workers of a stage for their stacks: each answers with its next beat."""
+        self._wanted |= {stage}
+
+    async def stacks(self, stage: str, worker: str, text: str) -> None:
+        """A worker's answer."""
+        self._stacks[worker] = (stage, text)
+
+    async def take_stacks(self) -> list[str]:
+        """The answers so far."""
+        return [text for _, text in self._stacks.values()]
 
     async def cannot_read(self, shard_id: str, reason: str) -> None:
         """A shard's files could not be read."""
@@ -137,7 +195,11 @@ class Gate:
 
     async def cannot_start(self, stage: str, reason: str) -> None:
         """A worker could not build its stage."""
+        self._note_start_error(stage, reason)
+
+    def _note_start_error(self, stage: str, reason: str) -> None:
         self._start_errors.setdefault(stage, []).append(reason)
+        self._last_start_errors[stage] = reason
 
     async def started(self, shard_id: str, video_id: str, version: int, stage: str) -> None:
         """A stage begins with one item; asked of workers only while rows run one by one, to know which one kills."""

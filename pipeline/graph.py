@@ -4,12 +4,13 @@ Only stages that some shard needs are in it. Shards that need no media take a wa
 never queue behind the GPU pools.
 """
 
+import contextlib
 import itertools
 import logging
 import pickle
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -17,6 +18,8 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from pipeline.decode_worker import DecodeWorker
 from pipeline.gate import GateHandle
+from pipeline.heartbeat import WorkerState
+from pipeline.placement import Placement
 from pipeline.plan import ShardTask
 from pipeline.reader import ShardReader
 from pipeline.spec import Specs, StageSpec, in_order
@@ -49,13 +52,16 @@ class GraphConfig:
     task_retries: int = 1
     """How often a block whose worker died is tried again before its rows run one by one."""
     start_timeout_seconds: float = 3600.0
-    """How long the run may go without any progress, the wait for GPUs and the loading of models included."""
+    """How long nothing may move while a stage has no worker that is ready: nodes and models take their time."""
     start_tries: int = 2
-    """How often workers of one stage may fail to start before the run ends with their error."""
+    """How often workers of one stage may fail to start, with none ready, before the run ends with their error."""
+    stuck_seconds: float = 1800.0
+    """How long nothing may move once every stage has workers: no row let in or back, no call that ends."""
 
     def __post_init__(self) -> None:
-        if min(self.block_rows, self.text_block_rows, self.max_reads) < 1 or self.start_timeout_seconds <= 0:
-            raise ValueError("graph: block_rows, text_block_rows, max_reads and start_timeout_seconds must be positive")
+        seconds = min(self.start_timeout_seconds, self.stuck_seconds)
+        if min(self.block_rows, self.text_block_rows, self.max_reads) < 1 or seconds <= 0:
+            raise ValueError("graph: block_rows, text_block_rows, max_reads and the two times must be positive")
         if self.task_retries < 0 or self.start_tries < 1:
             raise ValueError("graph: task_retries must not be negative and start_tries at least 1")
 
@@ -69,8 +75,18 @@ class _TellGate:
     def started(self, line: FlowRow, stage: str) -> None:
         ray.get(self.gate.started.remote(line.shard_id, line.item.video_id, line.item.version, stage))
 
-    def beat(self, stage: str, worker: str) -> None:
-        self.gate.beat.remote(stage, worker)
+    def beat(self, stage: str, worker: str, state: WorkerState) -> bool:
+        try:
+            return bool(ray.get(self.gate.beat.remote(stage, worker, state)))
+        except ray.exceptions.RayError:
+            return False  # the phase is over, and its gate gone
+
+    def stacks(self, stage: str, worker: str, text: str) -> None:
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(self.gate.stacks.remote(stage, worker, text))
+
+    def node(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
 
     def cannot_start(self, stage: str, reason: str) -> None:
         ray.get(self.gate.cannot_start.remote(stage, reason))
@@ -89,6 +105,8 @@ class Graph:
     gate: GateHandle
     config: GraphConfig
     store: StoreConfig
+    placements: Mapping[str, Placement] = field(default_factory=dict)
+    """Stage to where its workers go; wherever there is room for those that are not in it."""
 
     def build(self, tasks: Tasks, *, one_by_one: bool = False) -> Dataset:
         """The graph over the given shards.
@@ -129,6 +147,10 @@ class Graph:
         pending = {stage for stage in tasks.stages() if self.specs[stage].is_media}
         return [self.specs[stage] for stage in in_order(pending | ({"decode"} if pending else set()))]
 
+    def stages(self, tasks: Tasks) -> list[str]:
+        """Names of the stages that run over these shards, upstream first."""
+        return [spec.name for spec in (*self.media_stages(tasks), *self._text_stages(tasks))]
+
     def _text_stages(self, tasks: Tasks) -> list[StageSpec]:
         pending = tasks.stages()
         return [spec for name, spec in self.specs.items() if name in pending and not spec.is_media]
@@ -155,6 +177,9 @@ class Graph:
         else:
             worker, arguments = StageWorker, self._drops(spec, tasks)
         calls = 1 if one_by_one else spec.pool.calls
+        placement = self.placements.get(
+            spec.name, Placement(max_actors=spec.pool.max_actors, initial_actors=spec.pool.min_actors)
+        )
         return dataset.map_batches(
             type(spec.name, (worker,), {}),  # Ray Data's operators, metrics and actors bear the class's name
             fn_constructor_args=(spec,),
@@ -163,7 +188,8 @@ class Graph:
             batch_format="pyarrow",
             compute=ActorPoolStrategy(
                 min_size=spec.pool.min_actors,
-                max_size=spec.pool.max_actors,
+                max_size=placement.max_actors,
+                initial_size=spec.pool.min_actors if one_by_one else placement.initial_actors,
                 max_tasks_in_flight_per_actor=1 if one_by_one else 2 * calls,
                 max_concurrent_calls_per_actor=calls,
                 enable_true_multi_threading=calls > 1,
@@ -171,6 +197,7 @@ class Graph:
             num_cpus=spec.pool.num_cpus,
             num_gpus=spec.pool.num_gpus or None,
             memory=spec.pool.memory_bytes or None,
+            label_selector=dict(placement.label_selector) or None,
             max_restarts=-1,
             max_task_retries=0 if one_by_one else self.config.task_retries,
         )
@@ -197,11 +224,14 @@ def configure_ray_data(config: GraphConfig) -> None:
     context = DataContext.get_current()
     context.max_errored_blocks = -1
     context.max_consecutive_actor_init_deaths = -1  # the gate counts them, and knows their errors
-    context.execution_no_progress_timeout_s = config.start_timeout_seconds
+    context.execution_no_progress_timeout_s = -1  # pipeline.watchdog knows which stage it is
     context.enable_rich_progress_bars = False
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = False
+    # A worker that has loaded a model for a minute is kept until its stage has no more input: Ray Data would let it go
+    # in the first moment in which its pool is less than half busy.
+    context.autoscaling_config.actor_pool_util_downscaling_threshold = -1.0
     # A hundred lines for each lost block; what matters of it, the driver says in its own words.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message=r"`ray_remote_args` is deprecated")  # restarts have no other way in yet

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from cluster.capacity import Capacity
+from cluster.nodes import Cluster
 from pipeline.graph import RESERVED_CPUS
+from pipeline.placement import Placement, place_all
 from pipeline.spec import Specs
 from records.errors import UserError
 
@@ -28,6 +30,16 @@ def make_phases(specs: Specs, selected: Sequence[str], capacity: Capacity) -> li
         else:
             raise UserError(f"{name} needs {_total(specs, alone)}; the cluster has {capacity}")
     return phases or [list(selected)]
+
+
+def place_stages(specs: Specs, stages: Iterable[str], cluster: Cluster, rows: int) -> dict[str, Placement]:
+    """Where the workers of these stages go, beside readers and Ray's own tasks, to run so many rows.
+
+    Raises:
+        UserError: As `pipeline.placement.place`.
+    """
+    beside = Capacity(cpus=RESERVED_CPUS, gpus=0, memory_bytes=0)
+    return place_all({stage: specs[stage].pool for stage in stages}, cluster, beside=beside, rows=rows)
 
 
 def _total(specs: Specs, stages: Iterable[str]) -> Capacity:

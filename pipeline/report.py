@@ -7,8 +7,12 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from pipeline.ledger import LedgerLine, WorkerShape, ledger_markdown, make_ledger, plan_markdown
+from pipeline.pool_watch import PoolTime
 from pipeline.progress import clock
 from pipeline.remaining import StageRemaining
+from pipeline.run_plan import RunPlan
+from pipeline.spec import Specs
 from pipeline.stats import StageStats, kinds_text
 
 LIBRARIES = (
@@ -58,6 +62,10 @@ class RunReport:
     gpus: Mapping[str, float] = field(default_factory=dict)
     """GPUs one worker of each stage holds."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    ledger: Mapping[str, LedgerLine] = field(default_factory=dict)
+    """Stage to where its pool's time and money went."""
+    plan: RunPlan | None = None
+    """What was planned, where a plan was given."""
     stopped: str | None = None
     """Why the run ended early, or None."""
     planned_stop: bool = False
@@ -69,6 +77,11 @@ class RunReport:
     tripped: str | None = None
     """The kind of failure that tripped the circuit breaker, or None."""
     versions: Mapping[str, str] = field(default_factory=library_versions)
+
+    def keep_ledger(self, times: Mapping[str, PoolTime], specs: Specs) -> None:
+        """Settles the ledger; the stages are counted already."""
+        shapes = {name: WorkerShape(cpus=spec.pool.num_cpus, gpus=spec.pool.num_gpus) for name, spec in specs.items()}
+        self.ledger = make_ledger(self.stages, times, shapes, self.plan.prices if self.plan is not None else None)
 
     def as_json(self) -> str:
         """The report for programs."""
@@ -104,7 +117,7 @@ class RunReport:
             lines.append(f"- GPU-hours held, busy or not: {self.gpu_hours_held:.2f}")
         if self.remaining:
             lines.append(f"- left for the next run: {self.remaining_text()}")
-        lines += ["", *self._stage_table(), "", "## Fingerprints", ""]
+        lines += ["", *self._stage_table(), "", *self._ledger_lines(), "## Fingerprints", ""]
         lines += [f"- {stage}: `{fingerprint}`" for stage, fingerprint in self.fingerprints.items()]
         lines += ["", "## Versions", "", ", ".join(f"{name} {number}" for name, number in self.versions.items()), ""]
         return "\n".join(lines)
@@ -117,6 +130,15 @@ class RunReport:
         rows = max(left.rows for left in self.remaining.values())
         pace = self.items_run / self.seconds if self.seconds else 0.0
         return stages + (f"; about {clock(rows / pace)} at this run's pace" if pace else "")
+
+    def _ledger_lines(self) -> list[str]:
+        prices = self.plan.prices if self.plan is not None else None
+        lines = ledger_markdown(self.ledger, prices, self.seconds, self.items_run)
+        if self.plan is None:
+            return lines
+        return lines + plan_markdown(
+            self.plan, self.ledger, seconds=self.seconds, items=self.items_run, gpu_hours=self.gpu_hours_held
+        )
 
     def _stage_table(self) -> list[str]:
         lines = [

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pipeline.adopt import PendingShards, adopt_journals
 from pipeline.breaker import Breaker
+from pipeline.cluster_view import read_cluster
 from pipeline.committer import Committer
 from pipeline.config import RunConfig
 from pipeline.execute import Phase
@@ -21,14 +22,17 @@ from pipeline.graph import Graph
 from pipeline.limits import Limits
 from pipeline.metrics import Publisher
 from pipeline.order import shard_priority
-from pipeline.phases import make_phases
+from pipeline.phases import make_phases, place_stages
+from pipeline.placement import Placement
 from pipeline.plan import Plan, make_plan
+from pipeline.pool_watch import PoolWatch
 from pipeline.progress import Progress, Snapshot
-from pipeline.ray_session import cluster_capacity, ray_session
+from pipeline.ray_session import ray_session
 from pipeline.remaining import Remaining
 from pipeline.report import RunReport, library_versions
 from pipeline.retry import failed_shards
 from pipeline.run_metrics import PhaseMetrics
+from pipeline.run_plan import RunPlan, planned_phases
 from pipeline.spec import Specs, select_specs
 from pipeline.stats import RunStats
 from pipeline.stop import StopFlag, watch_signals
@@ -62,6 +66,8 @@ class RunRequest:
     """Whole shards are run until so many items are reached; None for no limit."""
     order: str = "oldest"
     """Which shards go first, as `pipeline.order` reads it."""
+    plan: RunPlan | None = None
+    """What was planned: its phases, and for the report its prediction and prices."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,6 +85,8 @@ class Run:
     limits: Limits = field(default_factory=Limits)
     _adopted: int = 0
     _removed: int = 0
+    _pools: PoolWatch = field(default_factory=PoolWatch)
+    _placements: Mapping[str, Placement] = field(default_factory=dict)
     _publisher: Publisher = field(init=False)
     _report: RunReport = field(init=False)
     _remaining: Remaining = field(init=False)
@@ -106,6 +114,7 @@ class Run:
                 delete_run_journals(self.store, run_id)
         self._report.seconds = time.monotonic() - started
         self._report.stages = stats.stages
+        self._report.keep_ledger(self._pools.times(), self.specs)
         self._report.stopped = self.flag.reason
         self._report.planned_stop = self.flag.planned
         self._report.items_from_journal = self._adopted
@@ -117,7 +126,10 @@ class Run:
     def _run_phases(self, catalog: Catalog, plan: Plan, selected: list[str], stats: RunStats) -> None:
         with ray_session(self.config.local_ray, self.config.graph):
             needed = [stage for stage in selected if plan.pending_of(stage)]
-            phases = make_phases(self.specs, needed, cluster_capacity())
+            cluster = read_cluster(self.config.node_groups)
+            rows = int(catalog.live_counts()[plan.order].sum())
+            self._placements = place_stages(self.specs, needed, cluster, rows)
+            phases = planned_phases(self.request.plan, needed) or make_phases(self.specs, needed, cluster.capacity())
             self._report.phases = phases
             if len(phases) > 1:
                 logger.warning(
@@ -167,6 +179,7 @@ class Run:
             gate=gate,
             config=self.config.graph,
             store=self.config.store,
+            placements=self._placements,
         )
 
     def _run_phase(
@@ -195,6 +208,7 @@ class Run:
                 flag=self.flag,
                 config=self.config.loop,
                 limits=self.limits,
+                pools=self._pools,
                 tripped=lambda: breaker.tripped,
                 still_ours=self._still_ours,
                 on_tick=tick,
@@ -263,6 +277,7 @@ class Run:
             items=catalog.item_count,
             shards_pending=plan.pending_shards,
             shards_blocked=plan.blocked,
+            plan=self.request.plan,
             gpus={name: spec.pool.num_gpus for name, spec in self.specs.items()},
             fingerprints={name: spec.fingerprint for name, spec in self.specs.items()},
         )

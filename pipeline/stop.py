@@ -108,4 +108,8 @@ def leave_now(flag: StopFlag) -> None:
     if sys.stderr.isatty():
         sys.stderr.write("\x1b[?25h\n")  # the live display hid the cursor
         sys.stderr.flush()
+    if flag.error is not None:  # the run ended by itself, but something of it does not
+        sys.stderr.write(f"error: {flag.error}\n")
+        sys.stderr.flush()
+        os._exit(1)
     os._exit(128 + (flag.signal_number or signal.SIGTERM))

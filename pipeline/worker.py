@@ -1,15 +1,17 @@
 """The one adapter between a stage and Ray Data: what a worker of an actor pool runs."""
 
+import contextlib
 import logging
 import os
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
+from pipeline.gpu_turn import gpu_turn
+from pipeline.heartbeat import Heartbeat, Listener, WorkerPhase
 from pipeline.spec import StageSpec
 from records.errors import Failure, FailureKind, FatalError
 from records.failures import stream_failure
@@ -21,14 +23,11 @@ logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-BEAT_SECONDS = 5.0
-"""How often a worker that holds a GPU says that it lives."""
-
 DEAD_ENGINE_EXIT = 70
 """Exit code of a worker whose engine died twice running: Ray starts another worker."""
 
 
-class Teller(Protocol):
+class Teller(Listener, Protocol):
     """Where a worker says what the driver must know although the worker may die of it."""
 
     def started(self, line: FlowRow, stage: str) -> None:
@@ -39,8 +38,8 @@ class Teller(Protocol):
         """The stage could not be built."""
         ...
 
-    def beat(self, stage: str, worker: str) -> None:
-        """A worker, named by what no other has, lives and holds its GPUs; does not wait."""
+    def node(self) -> str:
+        """Ray's id of this worker's node."""
         ...
 
 
@@ -49,22 +48,38 @@ class StageHolder:
 
     def __init__(self, spec: StageSpec, teller: Teller | None) -> None:
         self._build = spec.build
-        self._name = name = spec.name
+        self._name = spec.name
+        self._num_gpus = spec.pool.num_gpus
+        self._node = teller.node() if teller is not None else ""
         self._lock = threading.Lock()
-        if teller is not None and spec.pool.num_gpus:
-            worker = uuid.uuid4().hex
-            teller.beat(name, worker)
-            threading.Thread(target=_beat, args=(teller, name, worker), name="heartbeat", daemon=True).start()
+        self._heart = Heartbeat(teller, spec.name, self._node) if teller is not None else None
         try:
-            self._stage = self._build()
+            self._stage = self._start()
         except Exception as error:
             if teller is not None:
-                teller.cannot_start(name, one_line(error))
+                teller.cannot_start(spec.name, one_line(error))
             raise
         self._builds = 1
 
+    def _start(self) -> Any:  # noqa: ANN401 - whatever the spec builds
+        """Builds the stage; alone on a GPU that it shares."""
+        self._enter("queues")
+        with gpu_turn(self._num_gpus, self._node):
+            self._enter("loads")
+            stage = self._build()
+        self._enter("ready")
+        return stage
+
+    def _enter(self, phase: WorkerPhase) -> None:
+        if self._heart is not None:
+            self._heart.enter(phase)
+
     def call(self, run: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - whatever the stage returns
         """Runs a call on the stage; a dead engine is rebuilt once, and a second death ends the process."""
+        with self._heart.call() if self._heart is not None else contextlib.nullcontext():
+            return self._call(run)
+
+    def _call(self, run: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - whatever the stage returns
         stage, builds = self._stage, self._builds
         try:
             return run(stage)
@@ -86,15 +101,8 @@ class StageHolder:
         with self._lock:
             if self._builds == seen_builds:  # another call may have rebuilt it already
                 self._stage.close()
-                self._stage = self._build()
+                self._stage = self._start()
                 self._builds += 1
-
-
-def _beat(teller: Teller, stage: str, worker: str) -> None:
-    """Tells for as long as the process lives, loading of the model included: the GPU is held from the start."""
-    pause = threading.Event()
-    while not pause.wait(BEAT_SECONDS):
-        teller.beat(stage, worker)
 
 
 class BusyClock:

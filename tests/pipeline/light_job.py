@@ -4,6 +4,7 @@ It does what `jobs.annotate` does, on the Ray that `RAY_ADDRESS` names.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,20 +12,23 @@ from functools import partial
 from pathlib import Path
 
 from actors.decode_config import DecodeConfig
+from cluster.nodes import NodeGroup
 from jobs.annotate import BREAKER_EXIT, summary
 from jobs.cli import console_and_logging, run_command
 from jobs.listing import list_into_catalog
 from pipeline.breaker import BreakerConfig
 from pipeline.builders import build_decode
+from pipeline.config import RunConfig
 from pipeline.execute import LoopConfig
 from pipeline.run import Run, RunRequest, new_run_id
+from pipeline.spec import StageSpec
 from storage.faults import TimeLimits
 from storage.fetch import FetchConfig
 from storage.leases import Lease
 from storage.stores import Store, StoreConfig
 from tests.pipeline.light_stages import light_specs
 from tests.pipeline.runs import BASE
-from tests.pipeline.wrapped_stages import noted
+from tests.pipeline.wrapped_stages import build_hanging, build_slowly, noted
 
 
 def options_of(argv: Sequence[str]) -> argparse.Namespace:
@@ -37,7 +41,25 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     arguments.add_argument("--stall-seconds", type=float, default=30.0, help="that S3 may say nothing")
     arguments.add_argument("--journal-seconds", type=float, default=0.5)
     arguments.add_argument("--drain-seconds", type=float, default=5.0)
+    arguments.add_argument("--settings", type=Path, help="JSON: pools, load_seconds, graph, node_groups")
     return arguments.parse_args(argv)
+
+
+def _settled(specs: dict[str, StageSpec], path: Path) -> RunConfig:
+    """Changes pools and how long models load as a file says, and returns its config."""
+    settings = json.loads(path.read_text())
+    for stage, fields in settings.get("pools", {}).items():
+        specs[stage] = replace(specs[stage], pool=replace(specs[stage].pool, **fields))
+    for stage, seconds in settings.get("load_seconds", {}).items():
+        specs[stage] = replace(specs[stage], build=partial(build_slowly, specs[stage].build, seconds))
+    for stage in settings.get("hangs", []):
+        specs[stage] = replace(specs[stage], build=partial(build_hanging, specs[stage].build))
+    return replace(
+        BASE,
+        graph=replace(BASE.graph, **settings.get("graph", {})),
+        gate=replace(BASE.gate, **settings.get("gate", {})),
+        node_groups=tuple(NodeGroup(**group) for group in settings.get("node_groups", [])),
+    )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -49,8 +71,9 @@ def main(argv: Sequence[str]) -> int:
         build = partial(build_decode, DecodeConfig(max_frames=4), FetchConfig(limits=limits))
         pool = replace(specs["decode"].pool, calls=4)
         specs["decode"] = replace(specs["decode"], build=build, pool=pool)
+    base = _settled(specs, options.settings) if options.settings else BASE
     config = replace(
-        BASE,
+        base,
         store=StoreConfig(limits=limits),
         loop=LoopConfig(journal_seconds=options.journal_seconds, drain_seconds=options.drain_seconds),
         breaker=BreakerConfig(max_error_share=0.5, window_rows=8, min_rows=8),

@@ -1,7 +1,7 @@
 """What may go wrong inside a run: each fault costs what it must and no more, and is told in one line."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,12 @@ from tests.actors.decode_stand_ins import ACTIONS, decode_or_misbehave
 from tests.clips import make_clip
 from tests.pipeline.drivers import Driver
 from tests.pipeline.light_stages import light_catalog, light_specs
-from tests.pipeline.runs import committed, run_light, stage_files
+from tests.pipeline.runs import BASE, committed, run_light, stage_files
 from tests.pipeline.wrapped_stages import (
     build_choking,
     build_dying,
+    build_hanging,
+    build_never,
     cannot_build,
     noted,
     noted_lines,
@@ -91,6 +93,39 @@ def test_a_stage_that_cannot_be_built_ends_the_run_with_its_own_error(tmp_path: 
         run_light(output, bad)
     assert "\n" not in str(raised.value)
     assert stage_files(output) == {}
+    assert run_light(output, good).items_with_errors == 0
+    assert {stage: len(lines) for stage, lines in committed(output, good).items()} == dict.fromkeys(good, len(IDS))
+
+
+@pytest.mark.parametrize(
+    ("stage", "hangs_in", "limits", "words"),
+    [
+        ("caption", build_hanging, {"stuck_seconds": 2.0}, r"stuck in caption: nothing has moved for \d+ s"),
+        pytest.param(
+            "transcribe",
+            build_never,
+            {"start_timeout_seconds": 20.0},
+            r"transcribe has no worker that is ready, .*; one has loaded its model for \d+ s",
+            marks=pytest.mark.chaos,
+        ),
+    ],
+)
+def test_a_run_that_stands_still_ends_and_names_the_stage_and_shows_its_stacks(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    stage: str,
+    hangs_in: Callable[[Callable[[], object]], object],
+    limits: dict[str, float],
+    words: str,
+) -> None:
+    output = tmp_path / "out"
+    light_catalog(str(output), IDS, shard_size=4)
+    good = dict(light_specs(tmp_path / "reads"))
+    bad = {**good, stage: replace(good[stage], build=partial(hangs_in, good[stage].build))}
+    with pytest.raises(FatalError, match=words) as raised:
+        run_light(output, bad, config=replace(BASE, graph=replace(BASE.graph, **limits)))
+    assert "\n" not in str(raised.value)
+    assert "wait_for_ever" in caplog.text, "the stack of what hangs"
     assert run_light(output, good).items_with_errors == 0
     assert {stage: len(lines) for stage, lines in committed(output, good).items()} == dict.fromkeys(good, len(IDS))
 

@@ -1,14 +1,18 @@
 """The gate: how much may be out, what it says twice, and who holds a GPU."""
 
 import asyncio
-from functools import partial
+import threading
 
 import pytest
 
-from actors.stage import PoolConfig
 from pipeline.gate import Gate, GateConfig
+from pipeline.heartbeat import SILENT_SECONDS, WorkerPhase, WorkerState
 from pipeline.spec import StageSpec
 from pipeline.worker import StageHolder
+
+
+def state(phase: WorkerPhase = "ready", node: str = "node") -> WorkerState:
+    return WorkerState(phase=phase, phase_seconds=1.0, calls=0, busy_seconds=0.0, node=node, pid=1)
 
 
 def test_what_one_task_reads_always_fits_and_the_next_waits_for_room() -> None:
@@ -51,7 +55,7 @@ def test_workers_hold_gpus_while_they_are_heard_of(monkeypatch: pytest.MonkeyPat
 
     async def workers(gate: Gate, *beats: tuple[str, str]) -> dict[str, int]:
         for stage, worker in beats:
-            await gate.beat(stage, worker)
+            await gate.beat(stage, worker, state())
         return dict((await gate.rows_back(0)).workers)
 
     async def run() -> None:
@@ -62,7 +66,7 @@ def test_workers_hold_gpus_while_they_are_heard_of(monkeypatch: pytest.MonkeyPat
             "embed": 1,
         }
         now += 15.0
-        await gate.beat("caption", "a")
+        await gate.beat("caption", "a", state())
         now += 10.0
         assert await workers(gate) == {"caption": 1}
 
@@ -70,13 +74,21 @@ def test_workers_hold_gpus_while_they_are_heard_of(monkeypatch: pytest.MonkeyPat
 
 
 class Heard:
-    """A teller that remembers who was heard of."""
+    """A teller that remembers in which phase a worker was, and wants stacks while a call runs."""
 
     def __init__(self) -> None:
-        self.beats: list[str] = []
+        self.phases: list[str] = []
+        self.texts: list[str] = []
 
-    def beat(self, stage: str, worker: str) -> None:
-        self.beats.append(stage)
+    def beat(self, stage: str, worker: str, state: WorkerState) -> bool:
+        self.phases.append(state.phase)
+        return state.busy_seconds > 0
+
+    def stacks(self, stage: str, worker: str, text: str) -> None:
+        self.texts.append(text)
+
+    def node(self) -> str:
+        return "node"
 
     def started(self, line: object, stage: str) -> None:
         raise AssertionError("no item runs here")
@@ -85,17 +97,47 @@ class Heard:
         raise AssertionError("the stage starts")
 
 
-def test_only_workers_with_a_gpu_are_heard_of_and_from_before_their_stage_is_built() -> None:
-    for gpus in (0.0, 0.5):
-        heard, built = Heard(), list[int]()
+def test_a_worker_is_heard_of_before_its_stage_is_built_and_says_when_it_is_ready() -> None:
+    heard, built = Heard(), list[list[str]]()
 
-        def build(heard: Heard, built: list[int]) -> object:
-            built.append(len(heard.beats))
-            return object()
+    def build() -> object:
+        built.append(list(heard.phases))
+        return object()
 
-        spec = StageSpec(
-            name="caption", fingerprint="c", pool=PoolConfig(num_gpus=gpus), build=partial(build, heard, built)
-        )
-        StageHolder(spec, heard)
-        assert (len(heard.beats) > 0) == (gpus > 0)
-        assert built == [1 if gpus else 0]
+    StageHolder(StageSpec(name="caption", fingerprint="c", build=build), heard)
+    assert built[0][-1] == "loads"
+    assert heard.phases[-1] == "ready"
+
+
+def test_a_worker_whose_call_hangs_answers_with_the_stack_of_that_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.heartbeat.BEAT_SECONDS", 0.01)
+    heard, told = Heard(), threading.Event()
+    holder = StageHolder(StageSpec(name="caption", fingerprint="c", build=object), heard)
+
+    def a_call_that_waits(stage: object) -> None:
+        while not heard.texts:
+            told.wait(0.01)
+
+    holder.call(a_call_that_waits)
+    assert "a_call_that_waits" in heard.texts[0]
+    assert "thread MainThread" in heard.texts[0]
+
+
+def test_a_worker_that_ends_while_it_loads_has_failed_unless_its_node_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("pipeline.gate.time.monotonic", lambda: now)
+
+    async def run() -> None:
+        nonlocal now
+        gate = Gate(GateConfig(), lambda: {"node"})
+        await gate.beat("caption", "a", state(phase="loads"))
+        await gate.beat("caption", "b", state(phase="loads", node="gone"))
+        assert (await gate.rows_back(0)).start_errors == {}
+        now += SILENT_SECONDS + 1
+        (reason,) = (await gate.rows_back(0)).start_errors["caption"]
+        assert "ended while its model loaded" in reason
+        assert len((await gate.rows_back(0)).start_errors["caption"]) == 1, "told once"
+        await gate.beat("caption", "c", state())
+        assert (await gate.rows_back(0)).start_errors == {}, "one that is ready proves that the model can load"
+
+    asyncio.run(run())

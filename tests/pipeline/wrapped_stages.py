@@ -4,11 +4,15 @@ Notes are files in a folder, since the stages run in other processes.
 """
 
 import os
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import ray
 
 from pipeline.spec import Specs, StageSpec
 from records.errors import FatalError
@@ -42,6 +46,8 @@ def _build_noted(folder: Path, name: str, build: Callable[[], Any]) -> Noted:
     stage = build()
     with (folder / f"{name}.pids").open("a") as file:
         file.write(f"{os.getpid()}\n")
+    with (folder / f"{name}.nodes").open("a") as file:
+        file.write(f"{ray.get_runtime_context().get_node_id()}\n")
     return Noted(stage, folder / f"{name}.done")
 
 
@@ -98,6 +104,40 @@ class Choking:
 def build_choking(build: Callable[[], Any], video_id: str) -> Choking:
     """For a spec's `build`."""
     return Choking(build(), video_id)
+
+
+def build_slowly(build: Callable[[], Any], seconds: float) -> Any:  # noqa: ANN401 - what the builder returns
+    """For a spec's `build`: a model that takes its time to load."""
+    time.sleep(seconds)
+    return build()
+
+
+def wait_for_ever() -> None:
+    """Does not return; its name is in the stack."""
+    threading.Event().wait()
+
+
+@dataclass
+class Hanging:
+    """A stage whose calls never return."""
+
+    stage: Any
+
+    def __call__(self, rows: Sequence[Row], *wants: Sequence[bool]) -> Any:  # noqa: ANN401 - it returns nothing
+        wait_for_ever()
+
+    def close(self) -> None:
+        self.stage.close()
+
+
+def build_hanging(build: Callable[[], Any]) -> Hanging:
+    """For a spec's `build`."""
+    return Hanging(build())
+
+
+def build_never(build: Callable[[], Any]) -> Any:  # noqa: ANN401 - it builds nothing
+    """For a spec's `build`: a model that loads and loads."""
+    wait_for_ever()
 
 
 def cannot_build() -> Any:  # noqa: ANN401 - for a spec's `build`

@@ -1,0 +1,281 @@
+"""How many workers each stage gets on a cluster, and how fast the rows then go: pure functions of measured costs.
+
+The rate r of a pipeline is what its slowest part allows: a pool of n workers that take s seconds an item gives n / s;
+all cores what the CPU seconds of an item leave; all GPUs what its GPU seconds leave, however many workers share one. A
+rate needs n = ceil(r s) workers of each stage, which fit on the nodes or not. The highest rate whose workers fit is the
+answer; of all ways to cut the stages into phases, the fastest. So more of anything never makes it slower.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cluster.packing import Need, Nodes, fits
+from records.errors import UserError
+
+_EXACT = 1e-9
+"""What floating point may add to a whole number of workers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageLoad:
+    """What one stage costs for each item of the catalogue, and what a worker of it takes."""
+
+    name: str
+    need: Need
+    seconds: float
+    """Seconds of one worker."""
+    cpu_seconds: float = 0.0
+    """Seconds of one core: what the worker and its child processes really used."""
+    start_seconds: float = 0.0
+    """From asking for a worker until its model is loaded."""
+    most_workers: int | None = None
+    """Workers past which there is not a block for each; None for no bound."""
+    needs_decode: bool = False
+    """Whether it cannot run without `decode` beside it, since frames and sound are never stored."""
+
+    @property
+    def gpu_seconds(self) -> float:
+        """Seconds of one GPU. A worker alone on a GPU may keep all of it busy, however small its share of memory."""
+        return self.seconds * math.ceil(self.need.gpus)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """What there is to run on."""
+
+    nodes: Nodes
+    reserved: tuple[Need, ...] = ()
+    """What runs beside the pools: readers, and the task that cuts blocks."""
+    cores: float | None = None
+    """Real cores, where CPU slots are more than those; None for one a slot."""
+
+    @property
+    def core_count(self) -> float:
+        """Cores that compute."""
+        slots = sum(type_.cpus * count for type_, count in self.nodes.items())
+        return slots if self.cores is None else min(self.cores, slots)
+
+    def gpus(self, accelerator: str | None) -> int:
+        """GPUs that meet a wish."""
+        return sum(
+            type_.gpus * count
+            for type_, count in self.nodes.items()
+            if accelerator is None or type_.accelerator in (None, accelerator)
+        )
+
+    def holds(self, loads: Sequence[StageLoad], workers: Mapping[str, int]) -> bool:
+        """Whether so many workers fit at once, with what runs beside them."""
+        pools = [(load.need, workers[load.name]) for load in loads]
+        return fits([*pools, *((need, 1) for need in self.reserved)], self.nodes)
+
+    def spills(self, loads: Sequence[StageLoad], workers: Mapping[str, int]) -> bool:
+        """Whether pools without GPUs need cores of nodes with GPUs although there are nodes without."""
+        without = {type_: count for type_, count in self.nodes.items() if not type_.gpus}
+        pools = [(load.need, workers[load.name]) for load in loads if load.name in workers and not load.need.gpus]
+        return bool(without) and len(without) < len(self.nodes) and not fits(pools, without)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseSize:
+    """Stages that run together."""
+
+    workers: Mapping[str, int]
+    """Stage to its workers, at least one."""
+    items_per_second: float
+    """inf where nothing costs anything."""
+    bottleneck: str
+    """The stage whose pool is the slowest, or that all cores or GPUs are busy, and most of all for which stage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizing:
+    """How a cluster is used."""
+
+    phases: tuple[PhaseSize, ...]
+    loads: tuple[StageLoad, ...] = field(repr=False)
+    cluster: Cluster = field(repr=False)
+
+    @property
+    def seconds_per_item(self) -> float:
+        """Seconds of the whole cluster for an item, over all phases; loading of models apart."""
+        return sum(1 / phase.items_per_second for phase in self.phases)
+
+    @property
+    def start_seconds(self) -> float:
+        """Until the workers of each phase are there."""
+        return sum(start_seconds([load for load in self.loads if load.name in phase.workers]) for phase in self.phases)
+
+    def seconds(self, items: float) -> float:
+        """How long so many items take, loading included."""
+        return self.start_seconds + items * self.seconds_per_item
+
+    def workers(self) -> dict[str, int]:
+        """Stage to its workers, of several phases the most."""
+        found: dict[str, int] = {}
+        for phase in self.phases:
+            for name, count in phase.workers.items():
+                found[name] = max(found.get(name, 0), count)
+        return found
+
+
+def start_seconds(loads: Iterable[StageLoad]) -> float:
+    """How long the first workers of some stages take to be ready: those with GPUs one after the other."""
+    gpu, cpu = [0.0], [0.0]
+    for load in loads:
+        (gpu if load.need.gpus else cpu).append(load.start_seconds)
+    return max(sum(gpu), max(cpu))
+
+
+def rate(loads: Sequence[StageLoad], workers: Mapping[str, int], cluster: Cluster) -> tuple[float, str]:
+    """Items a second with so many workers, and what keeps it from being more."""
+    limits = [(workers[load.name] / load.seconds, load.name) for load in loads if load.seconds > 0]
+    shared = _shared_limits(loads, cluster)  # first: where they bind too, a further worker would not help
+    return min([*shared, *limits, (math.inf, "nothing")], key=lambda limit: limit[0])
+
+
+def size_pools(loads: Sequence[StageLoad], cluster: Cluster, items: float) -> Sizing:
+    """The fastest pools that fit, in as many phases as that takes.
+
+    Args:
+        loads: The stages that must run, upstream first.
+        cluster: What they may use.
+        items: Items to run: what one more loading of models is weighed against.
+
+    Raises:
+        UserError: A stage alone (with `decode` where it needs that) does not fit.
+    """
+    sized: dict[tuple[str, ...], PhaseSize | None] = {}
+    best: Sizing | None = None
+    for groups in _ways(loads):
+        bound = sum(least_seconds(group, cluster, items) for group in groups)
+        if best is not None and not bound < best.seconds(items) * (1 - _EXACT):  # not by what rounding makes of equals
+            continue
+        phases: list[PhaseSize] = []
+        for group in groups:
+            names = tuple(load.name for load in group)
+            if names not in sized:
+                sized[names] = _size_phase(group, cluster) if _one_each(group, cluster) else None
+            if (phase := sized[names]) is not None:
+                phases.append(phase)
+        if len(phases) == len(groups):
+            sizing = Sizing(phases=tuple(phases), loads=tuple(loads), cluster=cluster)
+            if best is None or sizing.seconds(items) < best.seconds(items) * (1 - _EXACT):
+                best = sizing
+    if best is None:
+        raise UserError(_no_room(loads, cluster))
+    return best
+
+
+def _ways(loads: Sequence[StageLoad]) -> Iterator[list[list[StageLoad]]]:
+    """Every way to cut the stages into phases, upstream first, fewest phases first; `decode` wherever it is needed."""
+    decode = [load for load in loads if load.name == "decode"]
+    others = [load for load in loads if load.name != "decode"] or decode
+    for cuts in range(len(others)):
+        for places in itertools.combinations(range(1, len(others)), cuts):
+            groups = [others[start:stop] for start, stop in itertools.pairwise([0, *places, len(others)])]
+            wanting = [any(load.needs_decode for load in group) for group in groups]
+            if others is not decode and decode and not any(wanting):
+                wanting[0] = True
+            yield [
+                [*decode, *group] if wants and others is not decode else group
+                for group, wants in zip(groups, wanting, strict=True)
+            ]
+
+
+def _no_room(loads: Sequence[StageLoad], cluster: Cluster) -> str:
+    """The stage that does not fit even alone, and what it asks for."""
+    decode = [load for load in loads if load.name == "decode"]
+    for load in loads:
+        alone = [*(decode if load.needs_decode else ()), load]
+        if not _one_each(alone, cluster):
+            needs = [one.need for one in alone]
+            wanted = f" of {load.need.accelerator}" if load.need.accelerator else ""
+            return (
+                f"no node holds a worker of {' beside one of '.join(one.name for one in reversed(alone))}: together "
+                f"{sum(need.cpus for need in needs):g} CPUs, {sum(need.gpus for need in needs):g} GPUs{wanted} and "
+                f"{sum(need.memory_bytes for need in needs) / 2**30:.1f} GiB, beside what reading takes"
+            )
+    raise AssertionError("each stage fits alone")
+
+
+def least_seconds(loads: Sequence[StageLoad], cluster: Cluster, items: float) -> float:
+    """What items take at least, whatever the sizes; inf where they cannot run at all."""
+    most = upper_rate(loads, cluster)
+    return start_seconds(loads) + items / most if most else math.inf
+
+
+def upper_rate(loads: Sequence[StageLoad], cluster: Cluster) -> float:
+    """A rate that no sizes exceed: what cores and GPUs allow."""
+    return min([limit for limit, _ in _shared_limits(loads, cluster)], default=math.inf)
+
+
+def _shared_limits(loads: Sequence[StageLoad], cluster: Cluster) -> list[tuple[float, str]]:
+    """What cores and GPUs allow, whoever uses them."""
+    limits: list[tuple[float, str]] = []
+    cpu_seconds = sum(load.cpu_seconds for load in loads)
+    if cpu_seconds > 0:
+        most = max(loads, key=lambda load: load.cpu_seconds)
+        limits.append((cluster.core_count / cpu_seconds, f"cores, most of all for {most.name}"))
+    for wanted in {load.need.accelerator for load in loads if load.need.gpus}:
+        taking = [load for load in loads if load.need.gpus and wanted in (None, load.need.accelerator)]
+        gpu_seconds = sum(load.gpu_seconds for load in taking)
+        if gpu_seconds > 0:
+            most = max(taking, key=lambda load: load.gpu_seconds)
+            limits.append((cluster.gpus(wanted) / gpu_seconds, f"GPUs, most of all for {most.name}"))
+    return limits
+
+
+def _one_each(loads: Sequence[StageLoad], cluster: Cluster) -> bool:
+    return cluster.holds(loads, {load.name: 1 for load in loads})
+
+
+def _size_phase(loads: Sequence[StageLoad], cluster: Cluster) -> PhaseSize:
+    """The highest rate whose workers fit. Candidates are the rates at which some stage needs one worker more."""
+    most = min(
+        [upper_rate(loads, cluster)]
+        + [load.most_workers / load.seconds for load in loads if load.most_workers is not None and load.seconds > 0]
+    )
+    candidates = _candidates(loads, cluster, most)
+    best = _last(candidates, lambda one: cluster.holds(loads, _workers_for(loads, one)))
+    workers = _workers_for(loads, best) if best is not None else {load.name: 1 for load in loads}
+    items_per_second, bottleneck = rate(loads, workers, cluster)
+    return PhaseSize(workers=workers, items_per_second=items_per_second, bottleneck=bottleneck)
+
+
+def _candidates(loads: Sequence[StageLoad], cluster: Cluster, most: float) -> list[float]:
+    rates = {most} if math.isfinite(most) else set[float]()
+    for load in loads:
+        if load.seconds > 0:
+            workers = math.floor(min(most * load.seconds + _EXACT, _alone(load, cluster)))
+            rates.update((np.arange(1, workers + 1) / load.seconds).tolist())
+    return sorted(one for one in rates if one <= most)
+
+
+def _alone(load: StageLoad, cluster: Cluster) -> int:
+    """A number of workers of one stage that never fits more than: what is scarcest of CPUs, GPUs and memory."""
+    sums = [
+        (type_.cpus * count, type_.gpus * count, type_.memory_bytes * count) for type_, count in cluster.nodes.items()
+    ]
+    need = (load.need.cpus, load.need.gpus, load.need.memory_bytes)
+    bounds = [sum(one[i] for one in sums) / need[i] for i in range(3) if need[i]]
+    return math.floor(min(bounds, default=1.0) + _EXACT)
+
+
+def _workers_for(loads: Sequence[StageLoad], items_per_second: float) -> dict[str, int]:
+    return {load.name: max(1, math.ceil(items_per_second * load.seconds - _EXACT)) for load in loads}
+
+
+def _last(values: Sequence[float], good: Callable[[float], bool]) -> float | None:
+    """The last value that is good, where all values before a good one are good too."""
+    low, high = 0, len(values)
+    while low < high:
+        middle = (low + high) // 2
+        if good(values[middle]):
+            low = middle + 1
+        else:
+            high = middle
+    return values[low - 1] if low else None

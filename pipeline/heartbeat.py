@@ -1,0 +1,128 @@
+"""What a worker says of itself while it lives: whether its model loads, how much it has done, where it hangs.
+
+A thread of its own tells the gate every few seconds. While native code holds the interpreter no thread of Python runs;
+then faulthandler writes the stacks into the worker's own log.
+"""
+
+import contextlib
+import faulthandler
+import os
+import sys
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+BEAT_SECONDS = 5.0
+"""How often a worker says that it lives."""
+
+SILENT_SECONDS = 60.0
+"""A worker that could not speak for so long writes its stacks into its log; one that loaded is taken for dead."""
+
+_STDERR = 2
+"""Ray sends it to the worker's log."""
+
+WorkerPhase = Literal["queues", "loads", "ready"]
+"""`queues`: waits for its turn on a GPU that it shares."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerState:
+    """One worker at one moment."""
+
+    phase: WorkerPhase
+    phase_seconds: float
+    """How long it has been in it."""
+    calls: int
+    """Calls that have ended."""
+    busy_seconds: float
+    """How long the oldest call that runs has run; 0 where none does."""
+    node: str
+    """Ray's id of its node."""
+    pid: int
+
+
+class Listener(Protocol):
+    """Where workers say how they are."""
+
+    def beat(self, stage: str, worker: str, state: WorkerState) -> bool:
+        """A worker, named by what no other has, lives and holds its GPUs. Says whether its stacks are wanted."""
+        ...
+
+    def stacks(self, stage: str, worker: str, text: str) -> None:
+        """What each thread of a worker was doing."""
+        ...
+
+
+class Heartbeat:
+    """Tells for as long as the process lives, loading of the model included: a GPU is held from the start."""
+
+    def __init__(self, listener: Listener, stage: str, node: str) -> None:
+        self._listener = listener
+        self._stage = stage
+        self._node = node
+        self._worker = uuid.uuid4().hex
+        self._lock = threading.Lock()
+        self._phase: WorkerPhase = "queues"
+        self._since = time.monotonic()
+        self._running: dict[int, float] = {}
+        self._started_calls = self._ended_calls = 0
+        self._beat()
+        threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
+
+    def enter(self, phase: WorkerPhase) -> None:
+        """Goes on to the next phase, and says so at once."""
+        with self._lock:
+            self._phase, self._since = phase, time.monotonic()
+        self._beat()
+
+    @contextlib.contextmanager
+    def call(self) -> Iterator[None]:
+        """Counts a call and its time."""
+        with self._lock:
+            self._started_calls += 1
+            number = self._started_calls
+            self._running[number] = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._running[number]
+                self._ended_calls += 1
+
+    def state(self) -> WorkerState:
+        """How it is now."""
+        now = time.monotonic()
+        with self._lock:
+            return WorkerState(
+                phase=self._phase,
+                phase_seconds=now - self._since,
+                calls=self._ended_calls,
+                busy_seconds=now - min(self._running.values(), default=now),
+                node=self._node,
+                pid=os.getpid(),
+            )
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(BEAT_SECONDS):
+            faulthandler.dump_traceback_later(SILENT_SECONDS, file=_STDERR)
+            self._beat()
+
+    def _beat(self) -> None:
+        if self._listener.beat(self._stage, self._worker, self.state()):
+            self._listener.stacks(self._stage, self._worker, thread_stacks())
+
+
+def thread_stacks() -> str:
+    """Every thread of this process but the one that asks, with its stack, innermost call last."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    parts = [
+        f"thread {names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}"
+        for ident, frame in sys._current_frames().items()
+        if ident != threading.get_ident()
+    ]
+    return "\n".join(parts)

@@ -1,0 +1,168 @@
+"""The cost ledger of a run: where each pool's time and money went, and what was planned beside what came."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.pool_watch import PoolTime
+from pipeline.progress import clock
+from pipeline.run_plan import PlanPrices, RunPlan
+from pipeline.stats import StageStats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerLine:
+    """One stage of one run. Shares are of the time for which its workers were held, and add up to 1."""
+
+    workers: int
+    """At most at a time."""
+    held_seconds: float
+    """From asking for a worker to its end, summed over workers."""
+    busy_share: float
+    starved_share: float
+    """Without a block to work on."""
+    blocked_share: float
+    """Held back for what comes after it."""
+    loading_share: float
+    other_share: float
+    """With a block and not busy: blocks on their way, and lines that pass through."""
+    gpu_seconds_per_1000: float
+    """GPUs held, busy or not, times seconds, for 1,000 items."""
+    busy_seconds_per_item: float
+    tokens_per_second: float | None
+    """Written, for each second that a worker was busy; None where a stage writes none."""
+    price: float | None
+    """Of what it held; None where nobody has said what nodes cost."""
+    price_per_1000: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerShape:
+    """What one worker of a stage holds."""
+
+    cpus: float
+    gpus: float
+
+
+def make_ledger(
+    stages: Mapping[str, StageStats],
+    times: Mapping[str, PoolTime],
+    shapes: Mapping[str, WorkerShape],
+    prices: PlanPrices | None,
+) -> dict[str, LedgerLine]:
+    """Stage to its line, for stages that had a pool.
+
+    Args:
+        stages: What the run counted.
+        times: What its pools did.
+        shapes: What their workers hold.
+        prices: What that costs.
+    """
+    return {
+        stage: _line(stages[stage], times[stage], shapes[stage], prices)
+        for stage in stages
+        if stage in times and times[stage].loading_seconds + times[stage].ready_seconds > 0
+    }
+
+
+def _line(stats: StageStats, time: PoolTime, shape: WorkerShape, prices: PlanPrices | None) -> LedgerLine:
+    held = time.loading_seconds + time.ready_seconds
+    idle = time.starved_seconds + time.blocked_seconds
+    busy = min(stats.busy_seconds, max(time.ready_seconds - idle, 0.0))
+    waiting = max(time.ready_seconds - idle - busy, 0.0)
+    blocked = time.blocked_seconds + min(time.held_back_seconds, waiting)
+    price = held / 3600 * _price_per_hour(shape, prices) if prices is not None else None
+    items = max(stats.rows, 1)
+    return LedgerLine(
+        workers=time.most_workers,
+        held_seconds=held,
+        busy_share=busy / held,
+        starved_share=time.starved_seconds / held,
+        blocked_share=blocked / held,
+        loading_share=time.loading_seconds / held,
+        other_share=(waiting - min(time.held_back_seconds, waiting)) / held,
+        gpu_seconds_per_1000=held * shape.gpus / items * 1000,
+        busy_seconds_per_item=stats.busy_seconds / items,
+        tokens_per_second=stats.output_tokens / stats.busy_seconds if stats.output_tokens and busy else None,
+        price=price,
+        price_per_1000=price / items * 1000 if price is not None else None,
+    )
+
+
+def _price_per_hour(shape: WorkerShape, prices: PlanPrices) -> float:
+    """Of one worker: its GPUs with all that their nodes have, or its CPUs of nodes without."""
+    return shape.gpus * prices.gpu_per_hour if shape.gpus else shape.cpus * prices.cpu_per_hour
+
+
+def ledger_markdown(
+    ledger: Mapping[str, LedgerLine], prices: PlanPrices | None, seconds: float, items: int
+) -> list[str]:
+    """The ledger for people."""
+    if not ledger:
+        return []
+    unit = f" ({prices.currency})" if prices is not None else ""
+    lines = [
+        "## Where time and money went",
+        "",
+        "Shares of the time for which a pool's workers were held, loading included.",
+        "",
+        "| stage | workers | busy | starved | blocked | loading | other | GPU s / 1,000 | tokens/s "
+        f"| price / 1,000{unit} |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for stage, line in ledger.items():
+        shares = (line.busy_share, line.starved_share, line.blocked_share, line.loading_share, line.other_share)
+        tokens = f"{line.tokens_per_second:.1f}" if line.tokens_per_second is not None else "-"
+        price = f"{line.price_per_1000:.4g}" if line.price_per_1000 is not None else "-"
+        lines.append(
+            f"| {stage} | {line.workers} | {' | '.join(f'{share:.0%}' for share in shares)} "
+            f"| {line.gpu_seconds_per_1000:.0f} | {tokens} | {price} |"
+        )
+    if prices is not None:
+        whole = seconds / 3600 * prices.cluster_per_hour
+        pools = sum(line.price or 0.0 for line in ledger.values())
+        lines += [
+            "",
+            f"The nodes as planned cost {whole:.2f} {prices.currency} for {clock(seconds)}, "
+            f"{whole / max(items, 1) * 1000:.4g} for 1,000 items; {max(whole - pools, 0.0):.2f} of it no pool held.",
+        ]
+    return [*lines, ""]
+
+
+def plan_markdown(
+    plan: RunPlan, ledger: Mapping[str, LedgerLine], *, seconds: float, items: int, gpu_hours: float
+) -> list[str]:
+    """What was planned beside what came."""
+    lines = [
+        f"## Plan {plan.plan_id} against actual",
+        "",
+        f"Planned for {plan.items} items after a sample of {plan.sample_items}; {items} were run.",
+        "",
+        "| what | planned (90 %) | actual |",
+        "|---|---:|---:|",
+        f"| time | {_clocks(plan)} | {clock(seconds)} |",
+        f"| rows/s, loading included | {plan.items / plan.seconds.middle:.3g} ({plan.items / plan.seconds.high:.3g} "
+        f"to {plan.items / plan.seconds.low:.3g}) | {items / seconds if seconds else 0.0:.3g} |",
+        f"| GPU-hours | {plan.gpu_hours.middle:.3g} ({plan.gpu_hours.low:.3g} to {plan.gpu_hours.high:.3g}) "
+        f"| {gpu_hours:.3g} |",
+    ]
+    if plan.cost is not None and plan.prices is not None:
+        cost = seconds / 3600 * plan.prices.cluster_per_hour
+        lines.append(
+            f"| cost ({plan.prices.currency}) | {plan.cost.middle:.2f} ({plan.cost.low:.2f} to {plan.cost.high:.2f}) "
+            f"| {cost:.2f} |"
+        )
+    for stage, line in ledger.items():
+        if stage in plan.stages:
+            one = plan.stages[stage]
+            said = one.seconds_per_item
+            lines.append(
+                f"| {stage}: seconds an item | {said.middle:.3g} ({said.low:.3g} to {said.high:.3g}) "
+                f"| {line.busy_seconds_per_item:.3g} |"
+            )
+            busy = f"{one.workers}, {one.busy_share:.0%} | {line.workers}, {line.busy_share:.0%}"
+            lines.append(f"| {stage}: workers, busy | {busy} |")
+    return [*lines, ""]
+
+
+def _clocks(plan: RunPlan) -> str:
+    return f"{clock(plan.seconds.middle)} ({clock(plan.seconds.low)} to {clock(plan.seconds.high)})"

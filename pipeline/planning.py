@@ -1,0 +1,277 @@
+"""From a probe to a plan: loads of the stages, sizes on a cluster, and what they will come to."""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import ray
+
+from cluster.cheapest import Work, cheapest
+from cluster.estimate import Costs, Interval, Prediction, cautious, estimate, predict
+from cluster.nodes import ACCELERATOR_LABEL, NodeGroup, NodeKind
+from cluster.packing import Need, Nodes, NodeType
+from cluster.prices import PriceTable
+from cluster.sizing import Cluster, PhaseSize, Sizing, StageLoad, rate, size_pools
+from pipeline.cluster_view import read_cluster
+from pipeline.graph import READER_CPUS, READERS, GraphConfig
+from pipeline.probe import ProbeResult
+from pipeline.ray_session import in_cluster
+from pipeline.run_plan import PlanPrices, RunPlan, StagePrediction
+from pipeline.spec import Specs
+
+RESERVED = (*[Need(cpus=READER_CPUS)] * READERS, Need(cpus=1.0))
+"""What runs beside the pools: readers, and Ray Data's repartition, which takes a whole slot."""
+_MOST_BYTES = 2**44
+"""Memory of a node where a group does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """What is to be planned."""
+
+    plan_id: str
+    recipe: str
+    rows: Mapping[str, int]
+    """Stage to the items that it has to do, for those that have some; upstream first."""
+    nodes: Nodes | None
+    """The cluster; None for the cheapest that meets the deadline."""
+    cores: float | None = None
+    """Real cores of it, where they are fewer than its CPU slots."""
+    deadline_seconds: float | None = None
+    prices: PriceTable | None = None
+    seed: int = 0
+
+    @property
+    def items(self) -> int:
+        """Items that have something to do."""
+        return max(self.rows.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan, and what it was made from."""
+
+    plan: RunPlan
+    sizing: Sizing
+    costs: Mapping[str, Costs]
+    prediction: Prediction
+
+
+def bare_loads(specs: Specs, rows: Mapping[str, int], graph: GraphConfig) -> list[StageLoad]:
+    """The stages with what their workers take, before anything is measured."""
+    loads: list[StageLoad] = []
+    for name, count in rows.items():
+        spec = specs[name]
+        pool = spec.pool
+        block = graph.block_rows if spec.is_media else graph.text_block_rows
+        loads.append(
+            StageLoad(
+                name=name,
+                need=Need(
+                    cpus=pool.num_cpus,
+                    gpus=pool.num_gpus,
+                    memory_bytes=pool.memory_bytes,
+                    accelerator=pool.accelerator_type,
+                ),
+                seconds=0.0,
+                most_workers=math.ceil(count / (min(block, pool.batch_rows) if pool.num_gpus else block)),
+                needs_decode=spec.modality is not None,
+            )
+        )
+    return loads
+
+
+def connected_nodes(groups: Sequence[NodeGroup]) -> tuple[Nodes, float | None]:
+    """The nodes of the connected cluster, those that its groups may grow to included; its cores where Ray runs here.
+
+    Args:
+        groups: As `pipeline.cluster_view` takes them.
+    """
+    found: Counter[NodeType] = Counter()
+    for kind in read_cluster(groups).kinds:
+        if kind.each.cpus or kind.each.gpus:
+            found[_node_type(kind)] += kind.count
+    return dict(found), None if in_cluster() else float(os.cpu_count() or 1)
+
+
+def _node_type(kind: NodeKind) -> NodeType:
+    cpus, gpus = kind.each.cpus, int(kind.each.gpus)
+    accelerator = min(kind.accelerators) if len(kind.accelerators) == 1 else None
+    text = f"{cpus:g}-cpu" + (f"-{gpus}-{(accelerator or 'gpu').lower()}" if gpus else "")
+    return NodeType(
+        name=kind.name if kind.is_group else text,
+        cpus=cpus,
+        gpus=gpus,
+        accelerator=accelerator if gpus else None,
+        # Nodes that are alike differ by some pages.
+        memory_bytes=int(min(kind.each.memory_bytes, _MOST_BYTES)) // 2**30 * 2**30,
+    )
+
+
+def accelerator_of(node_id: str) -> str | None:
+    """The GPUs of a node, as Ray names them."""
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        if node["NodeID"] == node_id:
+            labels: Mapping[str, str] = node["Labels"]
+            return labels.get(ACCELERATOR_LABEL)
+    return None
+
+
+def plan_run(
+    request: PlanRequest,
+    specs: Specs,
+    bare: Sequence[StageLoad],
+    probe: ProbeResult,
+    accelerators: Mapping[str, str | None],
+) -> Planned:
+    """Sizes the pools by what the probe measured.
+
+    Args:
+        bare: From `bare_loads`.
+        probe: The measurements.
+        accelerators: Stage to the GPU that it was measured on: its seconds hold for no other.
+
+    Raises:
+        UserError: No cluster meets the deadline, or holds the stages.
+    """
+    costs = estimate(
+        probe.classes, {name: one.waves for name, one in probe.stages.items()}, request.items, request.seed
+    )
+    factors = {name: count / request.items for name, count in request.rows.items()}
+    loads = [
+        StageLoad(
+            name=load.name,
+            need=Need(
+                cpus=load.need.cpus,
+                gpus=load.need.gpus,
+                memory_bytes=load.need.memory_bytes,
+                accelerator=(accelerators.get(load.name) or load.need.accelerator) if load.need.gpus else None,
+            ),
+            seconds=costs[load.name].seconds * factors[load.name],
+            cpu_seconds=costs[load.name].cpu_seconds * factors[load.name],
+            start_seconds=probe.stages[load.name].start_seconds,
+            most_workers=load.most_workers,
+            needs_decode=load.needs_decode,
+        )
+        for load in bare
+    ]
+    sizing = _sizing(request, loads, cautious(loads, costs, factors))
+    prediction = predict(sizing, costs, factors, request.items)
+    return Planned(
+        plan=_plan(request, specs, probe, sizing, costs, prediction), sizing=sizing, costs=costs, prediction=prediction
+    )
+
+
+def _sizing(request: PlanRequest, loads: Sequence[StageLoad], careful: Sequence[StageLoad]) -> Sizing:
+    if request.nodes is not None:
+        cluster = Cluster(nodes=request.nodes, reserved=RESERVED, cores=request.cores)
+        return size_pools(loads, cluster, request.items)
+    assert request.deadline_seconds is not None, "jobs ask for a cluster or a deadline"
+    assert request.prices is not None, "jobs ask for prices with a deadline"
+    work = Work(loads=careful, items=request.items, deadline_seconds=request.deadline_seconds, reserved=RESERVED)
+    chosen = cheapest(request.prices.offers, work)
+    return Sizing(phases=_with_rates(chosen, loads), loads=tuple(loads), cluster=chosen.cluster)
+
+
+def _with_rates(chosen: Sizing, loads: Sequence[StageLoad]) -> tuple[PhaseSize, ...]:
+    """The same workers at the loads as they are estimated: a deadline is held with more careful ones."""
+    phases: list[PhaseSize] = []
+    for phase in chosen.phases:
+        here = [load for load in loads if load.name in phase.workers]
+        pace, bottleneck = rate(here, phase.workers, chosen.cluster)
+        phases.append(PhaseSize(workers=phase.workers, items_per_second=pace, bottleneck=bottleneck))
+    return tuple(phases)
+
+
+def _plan(
+    request: PlanRequest,
+    specs: Specs,
+    probe: ProbeResult,
+    sizing: Sizing,
+    costs: Mapping[str, Costs],
+    prediction: Prediction,
+) -> RunPlan:
+    nodes = sizing.cluster.nodes
+    slowest = min(sizing.phases, key=lambda phase: phase.items_per_second)
+    prices = plan_prices(nodes, request.prices) if request.prices is not None else None
+    return RunPlan(
+        plan_id=request.plan_id,
+        recipe=request.recipe,
+        items=request.items,
+        sample_items=probe.items,
+        fingerprints={name: specs[name].fingerprint for name in request.rows},
+        nodes={type_.name: count for type_, count in nodes.items()},
+        phases=[[name for name in request.rows if name in phase.workers] for phase in sizing.phases],
+        overrides=_overrides(sizing),
+        bottleneck=slowest.bottleneck,
+        stages={name: _stage(name, request, probe, sizing, costs) for name in request.rows},
+        seconds=prediction.seconds,
+        items_per_second=prediction.items_per_second,
+        gpu_hours=prediction.gpu_hours,
+        cost=prediction.seconds.times(prices.cluster_per_hour / 3600) if prices is not None else None,
+        prices=prices,
+        notes=_notes(probe),
+    )
+
+
+def _overrides(sizing: Sizing) -> dict[str, dict[str, dict[str, int | str]]]:
+    """Stage to the settings of its pool; of several phases the fewest workers and the most.
+
+    Pools without GPUs that need cores of nodes with GPUs as well are told that they may have them.
+    """
+    found: dict[str, dict[str, dict[str, int | str]]] = {}
+    spilling = any(sizing.cluster.spills(sizing.loads, phase.workers) for phase in sizing.phases)
+    for load in sizing.loads:
+        counts = [phase.workers[load.name] for phase in sizing.phases if load.name in phase.workers]
+        pool: dict[str, int | str] = {"min_actors": min(counts), "max_actors": max(counts)}
+        found[load.name] = {"pool": {**pool, "nodes": "any"} if spilling and not load.need.gpus else pool}
+    return found
+
+
+def _stage(
+    name: str, request: PlanRequest, probe: ProbeResult, sizing: Sizing, costs: Mapping[str, Costs]
+) -> StagePrediction:
+    load = next(load for load in sizing.loads if load.name == name)
+    phases = [phase for phase in sizing.phases if name in phase.workers]
+    busy = [load.seconds * phase.items_per_second / phase.workers[name] for phase in phases if load.seconds]
+    return StagePrediction(
+        items=request.rows[name],
+        workers=max(phase.workers[name] for phase in phases),
+        seconds_per_item=Interval.of(costs[name].seconds, costs[name].seconds_draws),
+        busy_share=max(busy, default=0.0),
+        output_bytes_per_item=probe.stages[name].output_bytes_per_item,
+    )
+
+
+def plan_prices(nodes: Nodes, table: PriceTable) -> PlanPrices | None:
+    """What a cluster costs, and its GPUs and CPUs each; None where the table does not know a node."""
+    whole = table.price_per_hour(nodes)
+    with_gpus = {type_: count for type_, count in nodes.items() if type_.gpus}
+    without = {type_: count for type_, count in nodes.items() if not type_.gpus}
+    of_gpus, of_cpus = table.price_per_hour(with_gpus), table.price_per_hour(without)
+    if whole is None or of_gpus is None or of_cpus is None:
+        return None
+    gpus = sum(type_.gpus * count for type_, count in with_gpus.items())
+    cpus = sum(type_.cpus * count for type_, count in without.items())
+    return PlanPrices(
+        currency=table.currency,
+        cluster_per_hour=whole,
+        gpu_per_hour=of_gpus / gpus if gpus else 0.0,
+        cpu_per_hour=of_cpus / cpus if cpus else 0.0,
+    )
+
+
+def _notes(probe: ProbeResult) -> list[str]:
+    """What makes the prediction weaker than its interval says."""
+    notes: list[str] = []
+    for name, stage in probe.stages.items():
+        if not stage.rows:
+            notes.append(f"{name}: no sampled item needs it, so that it counts as free; a larger --sample may hold one")
+        elif stage.rows_at_once < stage.full_rows and name != "embed":
+            notes.append(
+                f"{name}: had {stage.rows_at_once} rows at a time, a worker of the run has {stage.full_rows}: its pace "
+                "is a lower bound, a larger --sample comes nearer"
+            )
+    return notes

@@ -1,0 +1,115 @@
+"""A plan of a run as a file: pool sizes and phases for `jobs.annotate --plan`, and what they were predicted to give."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from cluster.estimate import Interval
+from pipeline.spec import Specs
+from records.errors import TransientError, UserError
+from storage.stores import Store
+
+FOLDER = "plans/"
+_HEAD = "# Made by `python -m jobs.plan`; `python -m jobs.annotate --plan` runs it, with the same --config and --set.\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePrediction:
+    """What one stage was measured to take, and what it gets."""
+
+    items: int
+    """Items that it has to do."""
+    workers: int
+    seconds_per_item: Interval
+    """Seconds of one worker."""
+    busy_share: float
+    """Of its workers' time, while its phase runs."""
+    output_bytes_per_item: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanPrices:
+    """What the planned nodes cost."""
+
+    currency: str
+    cluster_per_hour: float
+    gpu_per_hour: float
+    """All that nodes with GPUs cost, for each of their GPUs."""
+    cpu_per_hour: float
+    """All that nodes without GPUs cost, for each of their CPUs; 0 where there are none: a GPU's price has its CPUs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """Sizes and prediction."""
+
+    plan_id: str
+    recipe: str
+    items: int
+    """Items that had something to do."""
+    sample_items: int
+    fingerprints: Mapping[str, str]
+    nodes: Mapping[str, int]
+    phases: Sequence[Sequence[str]]
+    overrides: Mapping[str, Mapping[str, Mapping[str, int | str]]]
+    """Overrides of the config: stage to `pool` to its settings."""
+    bottleneck: str
+    stages: Mapping[str, StagePrediction]
+    seconds: Interval
+    items_per_second: Interval
+    gpu_hours: Interval
+    cost: Interval | None = None
+    prices: PlanPrices | None = None
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    def as_yaml(self) -> str:
+        """The file."""
+        plain = TypeAdapter(dict[str, Any]).dump_python(dataclasses.asdict(self), mode="json")
+        return _HEAD + yaml.safe_dump(plain, sort_keys=False, width=120)
+
+    def check(self, specs: Specs) -> None:
+        """Sees that the plan was made for these stages.
+
+        Raises:
+            UserError: One of them has another fingerprint.
+        """
+        for stage, fingerprint in self.fingerprints.items():
+            if stage not in specs or specs[stage].fingerprint != fingerprint:
+                raise UserError(
+                    f"--plan {self.plan_id} was made for another {stage}: give the --config and --set that it was made "
+                    "with, or plan again"
+                )
+
+
+def planned_phases(plan: RunPlan | None, needed: Sequence[str]) -> list[list[str]]:
+    """The phases of a plan that has several and holds every stage that has work; else none: all at once, if it fits.
+
+    Args:
+        plan: The plan, if there is one.
+        needed: The stages that have work.
+    """
+    if plan is None or len(plan.phases) < 2 or not set(needed) <= set().union(*plan.phases):
+        return []
+    return [kept for phase in plan.phases if (kept := [stage for stage in phase if stage in needed])]
+
+
+def read_plan(place: str) -> RunPlan:
+    """The plan at a path or URI.
+
+    Raises:
+        UserError: It is not there, or no plan.
+    """
+    folder, slash, name = place.rpartition("/")
+    try:
+        text = Store.open(folder + slash if slash else ".").read_bytes(name).decode()
+        return TypeAdapter(RunPlan).validate_python(yaml.safe_load(text))
+    except FileNotFoundError:
+        raise UserError(f"--plan {place}: there is no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
+        raise UserError(f"--plan {place} is no plan of jobs.plan: {str(error).splitlines()[0]}") from None
+    except TransientError as error:
+        raise UserError(f"--plan {place}: {error}") from None

@@ -1,0 +1,112 @@
+"""Tells when a run stands still, and which stage holds it up: told about every second how things stand, no Ray."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.heartbeat import WorkerState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSeen:
+    """A worker as it was last heard of."""
+
+    stage: str
+    worker: str
+    state: WorkerState
+    silent_seconds: float
+    """How long ago that was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standstill:
+    """Where a run hangs."""
+
+    stage: str
+    reason: str
+    """One line for a person."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Watchdog:
+    """Watches one pass over the graph.
+
+    Progress is a row let in, a row that came back, a call of some worker that ended, or a stage's first worker: neither
+    deaths nor workers that start again and again.
+    """
+
+    stages: Sequence[str]
+    """Those of the pass, upstream first."""
+    start_seconds: float
+    """How long nothing may move while a stage has no worker that is ready: nodes and models take their time."""
+    stuck_seconds: float
+    """The same once all have one."""
+    clock: Callable[[], float] = time.monotonic
+    _last: float | None = None
+    _rows: tuple[int, int] = (0, 0)
+    _calls: dict[str, int] = field(default_factory=dict)
+    _were_ready: set[str] = field(default_factory=set)
+
+    def observe(
+        self, issued: int, arrived: int, seen: Sequence[WorkerSeen], start_errors: Mapping[str, str]
+    ) -> Standstill | None:
+        """Takes rows let in and rows back so far, workers, and each stage's last error at its start.
+
+        Returns:
+            Where it hangs, once it has for as long as it may.
+        """
+        now = self.clock()
+        ready = {one.stage for one in seen if one.state.phase == "ready"}
+        moved = (issued, arrived) != self._rows or not ready <= self._were_ready or self._last is None
+        for one in seen:
+            moved |= one.state.calls > self._calls.get(one.worker, 0)
+            self._calls[one.worker] = max(one.state.calls, self._calls.get(one.worker, 0))
+        self._rows = (issued, arrived)
+        self._were_ready |= ready
+        if moved or self._last is None:
+            self._last = now
+            return None
+        waiting = [stage for stage in self.stages if stage not in ready]
+        still_seconds = now - self._last
+        if still_seconds < (self.start_seconds if waiting else self.stuck_seconds):
+            return None
+        if waiting:
+            return _not_started(waiting, seen, start_errors, still_seconds)
+        return _hanging(self.stages, seen, still_seconds)
+
+
+def _not_started(
+    waiting: Sequence[str], seen: Sequence[WorkerSeen], start_errors: Mapping[str, str], still_seconds: float
+) -> Standstill:
+    """Blames a stage whose model failed, else one whose model still loads, else one that has no node."""
+    failed = [stage for stage in waiting if stage in start_errors]
+    loading = {one.stage: one for one in seen if one.stage in waiting}
+    stage = next(iter(failed or [stage for stage in waiting if stage in loading] or waiting))
+    start = f"{stage} has no worker that is ready, and nothing has moved for {still_seconds:.0f} s"
+    if stage in start_errors:
+        return Standstill(stage=stage, reason=f"{start}; its last one failed: {start_errors[stage]}")
+    if stage in loading:
+        one = loading[stage]
+        doing = "has waited for its turn on the GPU" if one.state.phase == "queues" else "has loaded its model"
+        return Standstill(stage=stage, reason=f"{start}; one {doing} for {one.state.phase_seconds:.0f} s{_where(one)}")
+    return Standstill(stage=stage, reason=f"{start}: no node had room for one")
+
+
+def _hanging(stages: Sequence[str], seen: Sequence[WorkerSeen], still_seconds: float) -> Standstill:
+    start = f"nothing has moved for {still_seconds:.0f} s"
+    ours = [one for one in seen if one.stage in stages]
+    busy = [one for one in ours if one.state.busy_seconds > 0]
+    if not busy:
+        stage = stages[0]
+        return Standstill(stage=stage, reason=f"{start}, and every worker waits for rows: reading or Ray is stuck")
+    oldest = max(busy, key=lambda one: one.state.busy_seconds + one.silent_seconds)
+    ran_seconds = oldest.state.busy_seconds + oldest.silent_seconds
+    return Standstill(
+        stage=oldest.stage,
+        reason=f"stuck in {oldest.stage}: {start}, its oldest call runs for {ran_seconds:.0f} s{_where(oldest)}",
+    )
+
+
+def _where(one: WorkerSeen) -> str:
+    silent = f", not heard of for {one.silent_seconds:.0f} s" if one.silent_seconds > 30 else ""
+    return f" (node {one.state.node[:12]}, process {one.state.pid}{silent})"

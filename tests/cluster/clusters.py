@@ -1,0 +1,107 @@
+"""Small clusters and stages for hypothesis, and packing by trying everything."""
+
+import functools
+from collections.abc import Sequence
+
+from hypothesis import strategies as st
+
+from cluster.packing import Need, Nodes, NodeType
+from cluster.sizing import Cluster, StageLoad
+
+GIB = 2**30
+SHARES = (0.0, 0.0, 0.05, 0.1, 0.3, 0.5, 0.6, 1.0, 2.0)
+
+
+@st.composite
+def needs(draw: st.DrawFn) -> Need:
+    return Need(
+        cpus=draw(st.sampled_from((0.25, 0.5, 1.0, 2.0, 3.0))),
+        gpus=draw(st.sampled_from(SHARES)),
+        memory_bytes=draw(st.integers(0, 6)) * GIB,
+    )
+
+
+@st.composite
+def node_types(draw: st.DrawFn, name: str) -> NodeType:
+    return NodeType(
+        name=name,
+        cpus=draw(st.integers(1, 8)),
+        gpus=draw(st.integers(0, 3)),
+        memory_bytes=draw(st.integers(1, 16)) * GIB,
+    )
+
+
+@st.composite
+def node_sets(draw: st.DrawFn) -> Nodes:
+    names = draw(st.integers(1, 3))
+    return {draw(node_types(f"type-{number}")): draw(st.integers(1, 3)) for number in range(names)}
+
+
+@st.composite
+def stage_loads(draw: st.DrawFn) -> list[StageLoad]:
+    """Two to five stages, decode first, each with costs of its own."""
+    count = draw(st.integers(1, 4))
+    names = ("decode", "caption", "transcribe", "tag_audio", "embed")[: count + 1]
+    return [
+        StageLoad(
+            name=name,
+            need=draw(needs()) if name != "decode" else Need(cpus=draw(st.sampled_from((0.5, 1.0)))),
+            seconds=draw(st.sampled_from((0.0, 0.03, 0.25, 1.0, 3.7))),
+            cpu_seconds=draw(st.sampled_from((0.0, 0.1, 0.9))),
+            start_seconds=draw(st.sampled_from((0.0, 20.0))),
+            most_workers=draw(st.sampled_from((None, 3))),
+            needs_decode=name in ("caption", "transcribe", "tag_audio"),
+        )
+        for name in names
+    ]
+
+
+def cluster_of(nodes: Nodes) -> Cluster:
+    return Cluster(nodes=nodes, reserved=(Need(cpus=0.5),))
+
+
+@functools.cache
+def _node(type_: NodeType) -> tuple[int, int, tuple[int, ...]]:
+    return round(type_.cpus * 100), type_.memory_bytes, (100,) * type_.gpus
+
+
+def fits_by_trying(workers: Sequence[tuple[Need, int]], nodes: Nodes) -> bool:
+    """Whether workers fit, by trying every node and GPU for every worker."""
+    flat = sorted(
+        (need for need, count in workers for _ in range(count)),
+        key=lambda need: (need.gpus, need.memory_bytes, need.cpus),
+        reverse=True,
+    )
+    start = tuple(sorted(_node(type_) for type_, count in nodes.items() for _ in range(count)))
+
+    @functools.cache
+    def place(number: int, there: tuple[tuple[int, int, tuple[int, ...]], ...]) -> bool:
+        if number == len(flat):
+            return True
+        need = flat[number]
+        for index, (cpus, memory, devices) in enumerate(there):
+            if cpus < round(need.cpus * 100) or memory < need.memory_bytes:
+                continue
+            for left in _after(devices, round(need.gpus * 100)):
+                node = (cpus - round(need.cpus * 100), memory - need.memory_bytes, left)
+                if place(number + 1, tuple(sorted((*there[:index], node, *there[index + 1 :])))):
+                    return True
+        return False
+
+    return place(0, start)
+
+
+def _after(devices: tuple[int, ...], gpus: int) -> set[tuple[int, ...]]:
+    """The GPUs of a node after one more worker, one for each way to give it what it takes."""
+    if not gpus:
+        return {devices}
+    if gpus >= 100:
+        whole = [index for index, left in enumerate(devices) if left == 100][: gpus // 100]
+        if len(whole) < gpus // 100:
+            return set()
+        return {tuple(sorted(0 if index in whole else left for index, left in enumerate(devices)))}
+    return {
+        tuple(sorted((*devices[:index], left - gpus, *devices[index + 1 :])))
+        for index, left in enumerate(devices)
+        if left >= gpus
+    }

@@ -1,0 +1,76 @@
+"""Runs of the light graph on clusters that change under them, and what must hold afterwards."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.pipeline.chaos import catalog_ids
+from tests.pipeline.drivers import Driver, journal_files, light_job
+from tests.pipeline.light_stages import light_catalog, light_specs
+from tests.pipeline.runs import committed
+from tests.pipeline.wrapped_stages import noted_lines
+
+logger = logging.getLogger(__name__)
+
+POOLS: Mapping[str, Mapping[str, Any]] = {
+    "decode": {"num_cpus": 0.5, "max_actors": 4, "calls": 2},
+    "caption": {"num_cpus": 0.25, "num_gpus": 0.5, "max_actors": 4, "calls": 2},
+    "transcribe": {"num_cpus": 0.25, "num_gpus": 0.25, "max_actors": 2},
+    "embed": {"num_cpus": 0.25, "max_actors": 2},
+}
+
+
+@dataclass
+class Disturbed:
+    """One output and the drivers that run on it one after the other."""
+
+    folder: Path
+    items: int
+    seconds: float = 0.1
+    """That each row takes in a stage."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    runs: int = 0
+
+    def __post_init__(self) -> None:
+        self.output = self.folder / "out"
+        self.settings.setdefault("pools", POOLS)
+        light_catalog(str(self.output), catalog_ids(self.items), shard_size=16)
+        (self.folder / "settings.json").write_text(json.dumps(self.settings))
+
+    @property
+    def notes(self) -> Path:
+        """Of the last run."""
+        return self.folder / f"run-{self.runs}"
+
+    def start(self, environment: dict[str, str]) -> Driver:
+        """Starts the next driver."""
+        self.runs += 1
+        settings = self.folder / "settings.json"
+        return light_job(self.output, self.notes, environment, seconds=self.seconds, settings=settings)
+
+    def done(self, stage: str) -> int:
+        """Rows that a stage has done in the last run."""
+        return len(noted_lines(self.notes / f"{stage}.done"))
+
+    def nodes_of(self, stage: str) -> list[str]:
+        """Nodes on which workers of a stage became ready in the last run, in order."""
+        return [line.strip() for line in noted_lines(self.notes / f"{stage}.nodes")]
+
+    def check(self) -> None:
+        """Nothing is lost and nothing is there twice; says how much was done again."""
+        tables = committed(self.output, light_specs(Path()))  # it fails where a line is there twice
+        ids = set(catalog_ids(self.items))
+        for stage, lines in tables.items():
+            failed = {one for one, line in lines.items() if line["type"] == "Failure"}
+            assert set(lines) == ids, stage
+            assert failed == (set() if stage == "embed" else {"missing-first", "missing-last"}), stage
+        assert set(tables) == {"decode", "caption", "transcribe", "embed"}
+        assert journal_files(self.output) == []
+        for stage in ("decode", "caption"):
+            file = "reads" if stage == "decode" else f"{stage}.done"
+            done = [line for run in range(1, self.runs + 1) for line in noted_lines(self.folder / f"run-{run}" / file)]
+            again = len(done) / len(set(done)) - 1
+            logger.warning("%s: %d runs, %.0f %% of the rows done again", stage, self.runs, 100 * again)

@@ -1,0 +1,96 @@
+"""Intervals hold the truth about as often as they say, and shrink where nothing is left to chance."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.estimate import LEVEL, DurationClass, Interval, Wave, duration_classes, estimate, predict
+from cluster.packing import Need, NodeType
+from cluster.sizing import Cluster, StageLoad, size_pools
+
+
+@given(seconds=st.lists(st.floats(0, 5000), min_size=1, max_size=100))
+def test_every_item_is_in_one_class_and_none_is_tiny(seconds: list[float]) -> None:
+    classes, indices = duration_classes(seconds)
+    assert sum(one.items for one in classes) == len(seconds)
+    assert [(indices == number).sum() for number in range(len(classes))] == [one.items for one in classes]
+    assert len(classes) == 1 or min(one.items for one in classes) >= max(2, len(seconds) // 8)
+    for value, index in zip(seconds, indices, strict=True):
+        assert classes[index].start_seconds <= value < classes[index].end_seconds
+
+
+def test_classes_name_their_durations() -> None:
+    classes, _ = duration_classes([5.0] * 10 + [30.0] * 10 + [2000.0] * 10)
+    assert [str(one) for one in classes] == ["0 to 15 s", "15 to 60 s", "60 s and more"]
+    assert [str(one) for one in duration_classes([3.0])[0]] == ["all"]
+
+
+def probe(random: np.random.Generator, durations: np.ndarray, noise: float) -> tuple[list[DurationClass], list[Wave]]:
+    """What a probe would measure of clips whose cost is half their duration, give or take."""
+    costs = 0.5 * durations * random.lognormal(0, noise, size=len(durations))
+    classes, indices = duration_classes(durations.tolist())
+    waves: list[Wave] = []
+    for number in range(len(classes)):
+        rows = costs[indices == number]
+        for part in np.array_split(rows, 2):
+            if len(part):
+                waves.append(Wave(class_index=number, rows=len(part), seconds=float(part.sum())))
+    return classes, waves
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.6])
+def test_an_interval_holds_the_truth_about_as_often_as_it_says(noise: float) -> None:
+    random = np.random.default_rng(7)
+    hits, trials = 0, 120
+    truth = 0.5 * float(np.exp(3 + 0.8**2 / 2)) * float(np.exp(noise**2 / 2))  # means of lognormals
+    for seed in range(trials):
+        classes, waves = probe(random, random.lognormal(3, 0.8, size=64), noise)
+        cost = estimate(classes, {"decode": waves}, 1e9, seed)["decode"]
+        interval = Interval.of(cost.seconds, cost.seconds_draws)
+        hits += interval.low <= truth <= interval.high
+    assert LEVEL - 0.12 <= hits / trials <= LEVEL + 0.07
+
+
+def test_a_sample_of_everything_leaves_only_the_measuring() -> None:
+    random = np.random.default_rng(3)
+    classes, waves = probe(random, random.choice([5.0, 30.0, 120.0], size=64), 0.0)
+    whole, part = (estimate(classes, {"decode": waves}, size, 0)["decode"].seconds_draws.std() for size in (64, 1e9))
+    assert whole < 1e-9
+    assert part > 1.0
+
+
+def test_the_estimate_weighs_classes_by_their_share() -> None:
+    classes = [
+        DurationClass(start_seconds=0, end_seconds=15, items=30),
+        DurationClass(start_seconds=15, end_seconds=np.inf, items=10),
+    ]
+    waves = [Wave(class_index=0, rows=5, seconds=5.0, cpu_seconds=1.0), Wave(class_index=1, rows=10, seconds=90.0)]
+    cost = estimate(classes, {"caption": waves}, 1e6, 0)["caption"]
+    assert cost.seconds == pytest.approx(0.75 * 1.0 + 0.25 * 9.0)
+    assert cost.cpu_seconds == pytest.approx(0.75 * 0.2)
+
+
+def test_a_stage_that_no_sampled_item_needs_costs_nothing() -> None:
+    cost = estimate([DurationClass(start_seconds=0, end_seconds=np.inf, items=4)], {"embed": []}, 10, 0)["embed"]
+    assert (cost.seconds, cost.seconds_draws.max()) == (0.0, 0.0)
+
+
+def test_a_prediction_is_of_the_slowest_part_in_every_draw() -> None:
+    classes = [DurationClass(start_seconds=0, end_seconds=np.inf, items=16)]
+    waves = {
+        "decode": [Wave(class_index=0, rows=8, seconds=one, cpu_seconds=one) for one in (7.0, 9.0)],
+        "caption": [Wave(class_index=0, rows=8, seconds=one) for one in (15.0, 17.0)],
+    }
+    costs = estimate(classes, waves, 1e6, 0)
+    loads = [
+        StageLoad(name="decode", need=Need(cpus=1), seconds=1.0, cpu_seconds=1.0, start_seconds=5),
+        StageLoad(name="caption", need=Need(cpus=1, gpus=1), seconds=2.0, start_seconds=60, needs_decode=True),
+    ]
+    sizing = size_pools(loads, Cluster(nodes={NodeType(name="n", cpus=8, gpus=1): 2}), 1000)
+    said = predict(sizing, costs, {"decode": 1.0, "caption": 1.0}, 1000)
+    assert said.seconds.middle == pytest.approx(60 + 1000 * 1.0)
+    assert said.items_per_second.middle == pytest.approx(1.0)
+    assert said.gpu_hours.middle == pytest.approx(2 * 1060 / 3600)
+    for interval in (said.seconds, said.items_per_second, said.gpu_hours):
+        assert interval.low < interval.middle < interval.high

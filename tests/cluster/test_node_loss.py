@@ -1,0 +1,106 @@
+"""Nodes and drivers that go while they work: nothing is lost, nothing is there twice."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.cluster_host import ClusterHost, cluster_host
+from tests.cluster.disturbed import Disturbed
+from tests.pipeline.drivers import Driver, lease_record
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
+
+
+@pytest.fixture
+def host() -> Iterator[ClusterHost]:
+    with cluster_host() as one:
+        yield one
+
+
+def working(run: Disturbed, driver: Driver, rows: int) -> None:
+    """Waits until the captioner has done so many rows."""
+    assert driver.reaches(lambda: run.done("caption") >= rows), driver.said()[-3000:]
+
+
+def finished(run: Disturbed, driver: Driver) -> None:
+    assert driver.wait() == 0, driver.said()[-3000:]
+    run.check()
+
+
+@pytest.mark.parametrize("graceful", [False, True])
+def test_a_node_goes_with_its_running_workers(tmp_path: Path, host: ClusterHost, graceful: bool) -> None:
+    nodes = [host.add(cpus=4, gpus=1) for _ in range(2)]
+    run = Disturbed(tmp_path, items=160)
+    driver = run.start(host.environment)
+    working(run, driver, 24)
+    victim = run.nodes_of("caption")[0]
+    assert victim in nodes
+    host.remove(victim, graceful=graceful)
+    finished(run, driver)
+    assert set(run.nodes_of("caption")) - {victim}, "another node took over"
+
+
+def test_half_the_nodes_go_at_once(tmp_path: Path, host: ClusterHost) -> None:
+    nodes = [host.add(cpus=3, gpus=1) for _ in range(4)]
+    run = Disturbed(tmp_path, items=240)
+    driver = run.start(host.environment)
+    working(run, driver, 32)
+    for node in nodes[:2]:
+        host.remove(node)
+    finished(run, driver)
+
+
+def test_a_node_goes_every_twenty_seconds_and_another_comes(tmp_path: Path, host: ClusterHost) -> None:
+    nodes = [host.add(cpus=4, gpus=1) for _ in range(2)]
+    run = Disturbed(tmp_path, items=480)
+    driver = run.start(host.environment)
+    working(run, driver, 8)
+    gone = 0
+    while gone < 4 and driver.process.poll() is None:
+        host.remove(nodes.pop(0))
+        gone += 1
+        nodes.append(host.add(cpus=4, gpus=1))
+        try:
+            driver.process.wait(20)
+        except subprocess.TimeoutExpired:
+            continue
+    finished(run, driver)
+    assert gone > 1, "the run was over before a second node could go"
+
+
+def test_the_head_dies_and_the_job_is_submitted_again(tmp_path: Path, host: ClusterHost) -> None:
+    host.add(cpus=4, gpus=1)
+    run = Disturbed(tmp_path, items=96)
+    driver = run.start(host.environment)
+    working(run, driver, 32)
+    host.kill()
+    driver.kill()
+    with cluster_host() as another:
+        another.add(cpus=4, gpus=1)
+        finished(run, run.start(another.environment))
+
+
+@pytest.mark.parametrize("grace_seconds", [3.0, 30.0])
+def test_a_driver_is_told_to_end_and_killed_after_its_grace(
+    tmp_path: Path, host: ClusterHost, grace_seconds: float
+) -> None:
+    """Three seconds are what `ray job stop` gives, thirty what nodes of the spot market get."""
+    host.add(cpus=4, gpus=1)
+    run = Disturbed(tmp_path, items=96)
+    driver = run.start(host.environment)
+    working(run, driver, 32)
+    sent = time.monotonic()
+    driver.signal(signal.SIGTERM)
+    try:
+        code = driver.process.wait(grace_seconds)
+    except subprocess.TimeoutExpired:
+        driver.kill()
+        code = -signal.SIGKILL
+    assert code in ((143,) if grace_seconds > 20 else (143, -signal.SIGKILL)), driver.said()[-3000:]
+    assert "journalled" in driver.said(), f"nothing was saved within {time.monotonic() - sent:.1f} s"
+    assert lease_record(run.output)["run_id"]
+    finished(run, run.start(host.environment))

@@ -1,0 +1,175 @@
+"""Sizes never ask for more than there is, starve no stage, and are never slower on more."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cluster.packing import Need, Nodes, NodeType
+from cluster.sizing import Cluster, Sizing, StageLoad, rate, size_pools, start_seconds
+from records.errors import UserError
+from tests.cluster.clusters import GIB, cluster_of, fits_by_trying, node_sets, stage_loads
+
+ITEMS = 1000.0
+SMALL = NodeType(name="small", cpus=4, memory_bytes=16 * GIB)
+GPU = NodeType(name="gpu", cpus=8, gpus=2, memory_bytes=64 * GIB)
+
+
+def sized(loads: list[StageLoad], cluster: Cluster) -> Sizing | None:
+    try:
+        return size_pools(loads, cluster, ITEMS)
+    except UserError:
+        return None
+
+
+@settings(max_examples=40, deadline=None)
+@given(loads=stage_loads(), nodes=node_sets())
+def test_no_stage_starves_and_nothing_is_taken_twice(loads: list[StageLoad], nodes: Nodes) -> None:
+    cluster = cluster_of(nodes)
+    sizing = sized(loads, cluster)
+    if sizing is None:
+        assert any(not _alone_fits(load, loads, cluster) for load in loads)
+        return
+    assert set().union(*(phase.workers for phase in sizing.phases)) == {load.name for load in loads}
+    for phase in sizing.phases:
+        here = [load for load in loads if load.name in phase.workers]
+        assert all(phase.workers[load.name] >= 1 for load in here)
+        assert all(phase.workers[load.name] <= (load.most_workers or math.inf) for load in here)
+        assert any(load.needs_decode for load in here) <= ("decode" in phase.workers)
+        if sum(phase.workers.values()) <= 8:  # trying everything takes too long for more
+            workers = [(load.need, phase.workers[load.name]) for load in here]
+            assert fits_by_trying([*workers, *((need, 1) for need in cluster.reserved)], nodes)
+
+
+def _alone_fits(load: StageLoad, loads: list[StageLoad], cluster: Cluster) -> bool:
+    both = [one for one in loads if one is load or (one.name == "decode" and load.needs_decode)]
+    return cluster.holds(both, {one.name: 1 for one in both})
+
+
+@settings(max_examples=40, deadline=None)
+@given(loads=stage_loads(), nodes=node_sets(), data=st.data())
+def test_more_of_anything_is_never_slower(loads: list[StageLoad], nodes: Nodes, data: st.DataObject) -> None:
+    before = sized(loads, cluster_of(nodes))
+    if before is None:
+        return
+    type_ = data.draw(st.sampled_from(list(nodes)))
+    larger = data.draw(
+        st.sampled_from(
+            (
+                type_,
+                replace(type_, cpus=type_.cpus + 1),
+                replace(type_, gpus=type_.gpus + 1),
+                replace(type_, memory_bytes=type_.memory_bytes + GIB),
+            )
+        )
+    )
+    more = {(larger if one == type_ else one): count + (larger == type_ == one) for one, count in nodes.items()}
+    after = size_pools(loads, cluster_of(more), ITEMS)
+    assert after.seconds(ITEMS) <= before.seconds(ITEMS) * (1 + 1e-9)
+
+
+@settings(max_examples=15, deadline=None)
+@given(loads=stage_loads(), nodes=node_sets())
+def test_no_other_number_of_workers_is_faster(loads: list[StageLoad], nodes: Nodes) -> None:
+    """Of all vectors of workers that fit at once, up to four of each, none beats the chosen one."""
+    cluster = cluster_of(nodes)
+    sizing = sized(loads, cluster)
+    counts = [range(1, min(load.most_workers or 4, 4) + 1) for load in loads]
+    for vector in _product(counts):
+        workers = {load.name: count for load, count in zip(loads, vector, strict=True)}
+        if cluster.holds(loads, workers):
+            assert sizing is not None
+            took = start_seconds(loads) + ITEMS / rate(loads, workers, cluster)[0]
+            assert sizing.seconds(ITEMS) <= took * (1 + 1e-9)
+
+
+def _product(counts: list[range]) -> list[tuple[int, ...]]:
+    vectors: list[tuple[int, ...]] = [()]
+    for count in counts[:4]:
+        vectors = [(*vector, one) for vector in vectors for one in count]
+    return [(*vector, *(1 for _ in counts[4:])) for vector in vectors]
+
+
+def test_the_bottleneck_gets_what_the_others_leave() -> None:
+    loads = [
+        StageLoad(name="decode", need=Need(cpus=1), seconds=0.5, cpu_seconds=0.5),
+        StageLoad(name="caption", need=Need(cpus=1, gpus=1), seconds=2.0, needs_decode=True),
+        StageLoad(name="embed", need=Need(cpus=1), seconds=0.01),
+    ]
+    (phase,) = size_pools(loads, Cluster(nodes={GPU: 1, SMALL: 1}), ITEMS).phases
+    assert phase.workers == {"decode": 1, "caption": 2, "embed": 1}
+    assert (phase.items_per_second, phase.bottleneck) == (1.0, "GPUs, most of all for caption")
+
+
+def test_a_gpu_gives_one_second_a_second_however_many_share_it() -> None:
+    loads = [StageLoad(name="caption", need=Need(gpus=0.25), seconds=1.0)]
+    (phase,) = size_pools(loads, Cluster(nodes={GPU: 1}), ITEMS).phases
+    assert (phase.workers, phase.items_per_second) == ({"caption": 2}, 2.0)
+
+
+def test_cores_bind_where_a_worker_uses_more_than_its_slot() -> None:
+    loads = [StageLoad(name="decode", need=Need(cpus=0.5), seconds=1.0, cpu_seconds=2.0)]
+    (phase,) = size_pools(loads, Cluster(nodes={SMALL: 1}), ITEMS).phases
+    assert (phase.items_per_second, phase.bottleneck) == (2.0, "cores, most of all for decode")
+    (phase,) = size_pools(loads, Cluster(nodes={SMALL: 1}, cores=2), ITEMS).phases
+    assert phase.items_per_second == 1.0
+
+
+def test_what_does_not_fit_at_once_goes_in_phases() -> None:
+    loads = [
+        StageLoad(name="decode", need=Need(cpus=1), seconds=0.5),
+        StageLoad(name="caption", need=Need(gpus=1), seconds=1.0, start_seconds=60, needs_decode=True),
+        StageLoad(name="describe_audio", need=Need(gpus=1), seconds=1.0, start_seconds=40, needs_decode=True),
+        StageLoad(name="embed", need=Need(gpus=1), seconds=0.1),
+    ]
+    one = NodeType(name="one", cpus=8, gpus=1, memory_bytes=GIB)
+    sizing = size_pools(loads, Cluster(nodes={one: 1}), ITEMS)
+    assert [list(phase.workers) for phase in sizing.phases] == [
+        ["decode", "caption"],
+        ["decode", "describe_audio"],
+        ["embed"],
+    ]
+    assert sizing.seconds(ITEMS) == pytest.approx(60 + 40 + ITEMS * (1.0 + 1.0 + 0.1))
+
+
+def test_phases_are_taken_where_they_are_faster_although_all_would_fit() -> None:
+    loads = [
+        StageLoad(name="caption", need=Need(gpus=1), seconds=10.0),
+        StageLoad(name="describe_audio", need=Need(gpus=1), seconds=1.0),
+    ]
+    sizing = size_pools(loads, Cluster(nodes={GPU: 1}), ITEMS)
+    assert [dict(phase.workers) for phase in sizing.phases] == [{"caption": 2}, {"describe_audio": 2}]
+    assert sizing.seconds_per_item == pytest.approx(5.5)
+
+
+def test_pools_without_gpus_spill_where_nodes_without_do_not_hold_them() -> None:
+    loads = [
+        StageLoad(name="decode", need=Need(cpus=1), seconds=1.0),
+        StageLoad(name="caption", need=Need(cpus=1, gpus=1), seconds=1.0, needs_decode=True),
+    ]
+    cluster = Cluster(nodes={GPU: 1, SMALL: 1})
+    assert not cluster.spills(loads, {"decode": 4, "caption": 2})
+    assert cluster.spills(loads, {"decode": 5, "caption": 2})
+    assert not Cluster(nodes={GPU: 1}).spills(loads, {"decode": 5, "caption": 2})
+    assert not Cluster(nodes={SMALL: 1}).spills(loads[:1], {"decode": 5})
+
+
+def test_a_stage_that_fits_nowhere_is_named() -> None:
+    loads = [StageLoad(name="caption", need=Need(gpus=4), seconds=1.0)]
+    with pytest.raises(UserError, match="no node holds a worker of caption: together 0 CPUs, 4 GPUs"):
+        size_pools(loads, Cluster(nodes={GPU: 9}), ITEMS)
+
+
+def test_a_hundred_nodes_are_sized_at_once() -> None:
+    big = NodeType(name="big", cpus=192, gpus=8, memory_bytes=1024 * GIB)
+    shares = {"caption": (0.5, 2.0), "transcribe": (0.1, 0.2), "describe_audio": (0.3, 0.7), "tag_audio": (0.05, 0.02)}
+    loads = [StageLoad(name="decode", need=Need(cpus=1), seconds=1.5, cpu_seconds=1.6)] + [
+        StageLoad(name=name, need=Need(cpus=1, gpus=share), seconds=seconds, cpu_seconds=0.1, needs_decode=True)
+        for name, (share, seconds) in shares.items()
+    ]
+    cluster = Cluster(nodes={big: 100, NodeType(name="cpu", cpus=64, memory_bytes=256 * GIB): 100})
+    (phase,) = size_pools(loads, cluster, 1e8).phases
+    assert phase.bottleneck == "GPUs, most of all for caption"
+    assert phase.items_per_second == pytest.approx(800 / (2.0 + 0.2 + 0.7 + 0.02))

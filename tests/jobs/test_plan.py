@@ -1,0 +1,130 @@
+"""`jobs.plan` as a user runs it: what is wrong is said in one line before anything is probed; a real plan is run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jobs import annotate, plan
+from jobs.cli import run_command
+from storage.catalog import Catalog
+from storage.stores import Store
+from tests.clips import make_clip
+from tests.jobs.test_annotate import command
+from tests.pipeline.light_stages import light_catalog
+
+PRICES = """\
+currency: EUR
+node_types:
+  cpu: {cpus: 6, memory: 16GiB, price_per_hour: 2.0}
+  toy: {cpus: 1, memory: 16GiB, price_per_hour: 0.1}
+"""
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, str]:
+    """Files and outputs that arguments name."""
+    (tmp_path / "EMPTY").mkdir()
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.mp4").write_bytes(b"no video")
+    (tmp_path / "prices.yaml").write_text(PRICES)
+    (tmp_path / "wrong.yaml").write_text(PRICES.replace("currency", "curency"))
+    (tmp_path / "tiny.yaml").write_text("node_types:\n  toy: {cpus: 0.1, memory: 1MiB, price_per_hour: 0.1}\n")
+    (tmp_path / "small.yaml").write_text("nodes: {toy: 1}\n")
+    (tmp_path / "typo.yaml").write_text("nodes: {cpus: 1}\n")
+    light_catalog(str(tmp_path / "gone"), ["a"], shard_size=4)
+    light_catalog(str(tmp_path / "gone"), [], shard_size=4)
+    names = ("EMPTY", "source", "prices.yaml", "wrong.yaml", "small.yaml", "typo.yaml", "out", "gone")
+    return {name: str(tmp_path / name) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: --output"),
+        (["--output", "out"], "--recipe is missing"),
+        (["--output", "out", "--recipe", "tiny"], "no catalog yet: --source"),
+        (["--output", "out", "--recipe", "tiny", "--source", "EMPTY"], "EMPTY"),
+        (["--output", "gone", "--recipe", "tiny"], "the catalog is empty"),
+        (["--output", "out", "--recipe", "tiny", "--sample", "0"], "must be at least 1"),
+        (["--output", "out", "--recipe", "tiny", "--stages", "captions"], "no stage 'captions' here"),
+        (["--output", "out", "--recipe", "tiny", "--prices", "wrong.yaml"], "did you mean 'currency'"),
+        (["--output", "out", "--recipe", "tiny", "--prices", "nowhere.yaml"], "No such file"),
+        (["--output", "out", "--recipe", "tiny", "--deadline", "6h"], "--deadline chooses among the node types"),
+        (["--output", "out", "--recipe", "tiny", "--prices", "prices.yaml", "--deadline", "x"], "expected a duration"),
+        (["--output", "out", "--recipe", "tiny", "--cluster", "small.yaml"], "--prices is missing"),
+        (
+            ["--output", "out", "--recipe", "tiny", "--prices", "prices.yaml", "--cluster", "typo.yaml"],
+            "no node type 'cpus'; did you mean 'cpu'",
+        ),
+        (
+            [
+                "--output", "out", "--recipe", "tiny", "--source", "source",
+                "--prices", "prices.yaml", "--cluster", "small.yaml",
+            ],
+            "no node holds a worker of decode: together 0.5 CPUs",
+        ),
+        (
+            [
+                "--output", "out", "--recipe", "tiny", "--source", "source", "--prices", "prices.yaml",
+                "--deadline", "6h", "--set", "caption.pool.num_gpus=1",
+            ],
+            "no node type in the price table holds a worker of caption",
+        ),
+    ],
+)  # fmt: skip
+def test_a_wrong_argument_gets_one_clear_line_and_exit_code_2(
+    places: dict[str, str], arguments: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = run_command(plan.main, [places.get(one, one) for one in arguments])
+    except SystemExit as leaving:  # argparse's own way out
+        code = int(leaving.code or 0)
+    said = capsys.readouterr().err
+    assert code == 2, said
+    assert message in said
+    assert "Traceback" not in said
+    assert len([line for line in said.splitlines() if "error: " in line]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "there is no such file"), ("a: 1", "is no plan"), ("a: [", "is no plan")]
+)
+def test_a_wrong_plan_gets_one_clear_line(
+    tmp_path: Path, text: str | None, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "plan.yaml"
+    if text is not None:
+        file.write_text(text)
+    assert run_command(annotate.main, ["--output", str(tmp_path / "out"), "--plan", str(file)]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.engine
+def test_a_source_is_planned_for_the_cheapest_cluster_and_nothing_is_committed(tmp_path: Path) -> None:
+    """The stages that need no engine, on real clips: of two node types the one that holds all of them is chosen."""
+    source, output = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    for number in range(6):
+        make_clip(source / f"clip{number}.mp4", seconds=1.0 + number % 2)
+    (tmp_path / "prices.yaml").write_text(PRICES)
+    done = command(
+        "plan", "--source", str(source), "--output", str(output), "--recipe", "tiny", "--stages", "decode",
+        "--prices", str(tmp_path / "prices.yaml"), "--deadline", "1h", "--sample", "4",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "6 items to do, 4 of them sampled" in done.stdout
+    for line in ("Cluster", "Bottleneck", "Rows/s", "Time", "GPU-hours", "Cost", "committed nothing", "Run it"):
+        assert line in done.stdout
+    (file,) = (output / "plans").iterdir()
+    written = yaml.safe_load(file.read_text())
+    assert written["recipe"] == "tiny"
+    assert written["items"] == 6
+    assert written["overrides"]["decode"]["pool"]["max_actors"] >= 1
+    assert written["cost"]["low"] <= written["cost"]["middle"] <= written["cost"]["high"]
+    catalog = Catalog.open(Store.open(str(output)))
+    assert catalog is not None
+    assert catalog.item_count == 6
+    assert not (output / "stages").exists()

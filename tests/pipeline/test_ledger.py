@@ -1,0 +1,138 @@
+"""Shares of a ledger add up to all that was held, money to the price of what was held."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.estimate import Interval
+from pipeline.ledger import WorkerShape, ledger_markdown, make_ledger, plan_markdown
+from pipeline.pool_watch import LOOK_SECONDS, PoolNow, PoolTime, PoolWatch
+from pipeline.run_plan import PlanPrices, RunPlan, StagePrediction
+from pipeline.stats import StageStats
+
+SECONDS, SHARE = st.floats(0, 1e6), st.floats(0, 1)
+PRICES = PlanPrices(currency="EUR", cluster_per_hour=10.0, gpu_per_hour=4.0, cpu_per_hour=0.05)
+
+
+@given(
+    loading=SECONDS, ready=SECONDS, idle=st.floats(0, 1), blocked=st.floats(0, 1), held=st.floats(0, 1), busy=SECONDS
+)
+def test_shares_are_of_all_that_was_held(
+    loading: float, ready: float, idle: float, blocked: float, held: float, busy: float
+) -> None:
+    times = PoolTime(
+        loading_seconds=loading,
+        ready_seconds=ready,
+        starved_seconds=ready * idle * (1 - blocked),
+        blocked_seconds=ready * idle * blocked,
+        held_back_seconds=ready * (1 - idle) * held,
+    )
+    shapes = {"caption": WorkerShape(cpus=1, gpus=0.5)}
+    ledger = make_ledger({"caption": StageStats(results=5, busy_seconds=busy)}, {"caption": times}, shapes, PRICES)
+    if loading + ready == 0:
+        assert ledger == {}
+        return
+    line = ledger["caption"]
+    shares = [line.busy_share, line.starved_share, line.blocked_share, line.loading_share, line.other_share]
+    assert sum(shares) == pytest.approx(1.0)
+    assert min(shares) >= 0
+    assert line.price == pytest.approx((loading + ready) / 3600 * 0.5 * 4.0)
+
+
+def test_a_line_says_what_a_thousand_items_take() -> None:
+    times = PoolTime(loading_seconds=100, ready_seconds=900, starved_seconds=300, blocked_seconds=100, most_workers=2)
+    stats = StageStats(results=40, failed=10, busy_seconds=450.0, output_tokens=900)
+    line = make_ledger({"caption": stats}, {"caption": times}, {"caption": WorkerShape(cpus=1, gpus=1)}, PRICES)[
+        "caption"
+    ]
+    assert (line.busy_share, line.starved_share, line.blocked_share, line.loading_share) == (0.45, 0.3, 0.1, 0.1)
+    assert line.other_share == pytest.approx(0.05)
+    assert (line.gpu_seconds_per_1000, line.busy_seconds_per_item, line.tokens_per_second) == (20_000.0, 9.0, 2.0)
+    assert line.price == pytest.approx(1000 / 3600 * 4.0)
+    assert line.price_per_1000 == pytest.approx(1000 / 3600 * 4.0 * 20)
+
+
+def test_a_pool_without_gpus_costs_its_cpus_and_nothing_where_no_price_is_known() -> None:
+    shapes, times = {"decode": WorkerShape(cpus=2, gpus=0)}, {"decode": PoolTime(ready_seconds=3600.0)}
+    stats = {"decode": StageStats(results=1)}
+    assert make_ledger(stats, times, shapes, PRICES)["decode"].price == pytest.approx(0.1)
+    assert make_ledger(stats, times, shapes, None)["decode"].price is None
+
+
+def test_a_watch_counts_each_state_of_each_worker_for_as_long_as_it_lasts() -> None:
+    now = [100.0]
+    watch = PoolWatch(clock=lambda: now[0])
+    states = [
+        PoolNow(stage="caption", pending=2, running=0, idle=0, held_back=False),
+        PoolNow(stage="caption", pending=1, running=1, idle=1, held_back=False),
+        PoolNow(stage="caption", pending=0, running=2, idle=1, held_back=True),
+        PoolNow(stage="caption", pending=0, running=2, idle=0, held_back=False),
+    ]
+    watch.look(lambda: [])
+    for state in states:
+        now[0] += 10.0
+        watch.look(lambda state=state: [state])  # type: ignore[misc]
+    assert watch.times()["caption"] == PoolTime(
+        loading_seconds=30,
+        ready_seconds=50,
+        starved_seconds=10,
+        blocked_seconds=10,
+        held_back_seconds=10,
+        most_workers=2,
+    )
+
+
+def test_a_watch_looks_no_more_often_than_it_must() -> None:
+    now = [0.0]
+    watch, looks = PoolWatch(clock=lambda: now[0]), []
+    for _ in range(100):
+        watch.look(lambda: looks.append(now[0]) or [])  # type: ignore[func-returns-value]
+        now[0] += LOOK_SECONDS / 4
+    assert len(looks) <= 100 / 4 + 1
+
+
+def plan() -> RunPlan:
+    return RunPlan(
+        plan_id="p1",
+        recipe="modern",
+        items=1000,
+        sample_items=64,
+        fingerprints={},
+        nodes={"gpu": 1},
+        phases=[["caption"]],
+        overrides={},
+        bottleneck="caption",
+        stages={
+            "caption": StagePrediction(
+                items=1000,
+                workers=2,
+                seconds_per_item=Interval(low=1, middle=2, high=3),
+                busy_share=1.0,
+                output_bytes_per_item=500,
+            )
+        },
+        seconds=Interval(low=500, middle=1000, high=1500),
+        items_per_second=Interval(low=0.5, middle=1.0, high=2.0),
+        gpu_hours=Interval(low=0.1, middle=0.2, high=0.3),
+        cost=Interval(low=1, middle=2, high=3),
+        prices=PRICES,
+    )
+
+
+def test_the_report_sets_the_plan_beside_what_came() -> None:
+    shapes, times = (
+        {"caption": WorkerShape(cpus=1, gpus=0.5)},
+        {"caption": PoolTime(ready_seconds=3000, most_workers=2)},
+    )
+    stats = {"caption": StageStats(results=900, busy_seconds=2700.0)}
+    ledger = make_ledger(stats, times, shapes, PRICES)
+    text = "\n".join(plan_markdown(plan(), ledger, seconds=1800.0, items=900, gpu_hours=0.4))
+    assert "| time | 16:40 (8:20 to 25:00) | 30:00 |" in text
+    assert "| rows/s, loading included | 1 (0.667 to 2) | 0.5 |" in text
+    assert "| GPU-hours | 0.2 (0.1 to 0.3) | 0.4 |" in text
+    assert "| cost (EUR) | 2.00 (1.00 to 3.00) | 5.00 |" in text
+    assert "| caption: seconds an item | 2 (1 to 3) | 3 |" in text
+    assert "| caption: workers, busy | 2, 100% | 2, 90% |" in text
+    money = "\n".join(ledger_markdown(ledger, PRICES, 1800.0, 900))
+    assert "cost 5.00 EUR for 30:00" in money
+    assert f"{5.0 - 3000 / 3600 * 0.5 * 4.0:.2f} of it no pool held" in money

@@ -1,0 +1,116 @@
+"""From measurements to a plan: phases, overrides, prices and notes, without a worker."""
+
+from dataclasses import replace
+
+import pytest
+
+from actors.stage import PoolConfig
+from cluster.cheapest import Offer
+from cluster.estimate import DurationClass, Wave
+from cluster.packing import Nodes, NodeType
+from cluster.prices import PriceTable
+from pipeline.config import apply_overrides
+from pipeline.graph import GraphConfig
+from pipeline.planning import Planned, PlanRequest, bare_loads, plan_run
+from pipeline.probe import ProbeResult, StageProbe
+from pipeline.recipes import tiny
+from pipeline.run_plan import planned_phases
+from pipeline.spec import Specs
+from records.errors import UserError
+from tests.pipeline.light import SPECS
+
+GIB = 2**30
+GPU_STAGES: Specs = {
+    "decode": replace(SPECS["decode"], pool=PoolConfig(num_cpus=1)),
+    "caption": replace(SPECS["caption"], pool=PoolConfig(num_cpus=1, num_gpus=1)),
+    "embed": replace(SPECS["embed"], pool=PoolConfig(num_cpus=1, num_gpus=1)),
+}
+CPU = NodeType(name="cpu", cpus=4, memory_bytes=16 * GIB)
+ONE_GPU = NodeType(name="gpu", cpus=16, gpus=1, accelerator="L4", memory_bytes=64 * GIB)
+PRICES = PriceTable(
+    currency="EUR",
+    offers=(
+        Offer(type=CPU, price_per_hour=1.0, most=4),
+        Offer(type=ONE_GPU, price_per_hour=5.0, most=4),
+        Offer(type=replace(ONE_GPU, name="other", accelerator="H100"), price_per_hour=0.1, most=9),
+    ),
+)
+
+
+def stage(seconds: float, *, rows_at_once: int = 8) -> StageProbe:
+    waves = tuple(Wave(class_index=0, rows=8, seconds=8 * seconds, cpu_seconds=4 * seconds) for _ in range(2))
+    return StageProbe(
+        rows=16, failed=0, waves=waves, start_seconds=30.0, rows_at_once=rows_at_once, full_rows=8,
+        output_bytes_per_item=100.0, block_bytes_per_item=1000.0, memory_bytes=GIB, gpu_memory_bytes=None, node_id="n",
+    )  # fmt: skip
+
+
+def planned(
+    nodes: Nodes | None, *, deadline: float | None = None, prices: PriceTable | None = PRICES, items: int = 10_000
+) -> Planned:
+    rows = {"decode": items, "caption": items, "embed": items}
+    probe = ProbeResult(
+        classes=(DurationClass(start_seconds=0, end_seconds=float("inf"), items=16),),
+        stages={"decode": stage(0.5), "caption": stage(2.0, rows_at_once=4), "embed": stage(0.05)},
+        items=16,
+        seconds=60.0,
+        gpu_seconds=60.0,
+    )
+    request = PlanRequest(
+        plan_id="p", recipe="modern", rows=rows, nodes=nodes, deadline_seconds=deadline, prices=prices
+    )
+    bare = bare_loads(GPU_STAGES, rows, GraphConfig())
+    return plan_run(request, GPU_STAGES, bare, probe, {"caption": "L4", "embed": "L4"})
+
+
+def test_one_gpu_for_two_stages_goes_in_phases_and_annotate_follows_them() -> None:
+    plan = planned({ONE_GPU: 1}).plan
+    assert plan.phases == [["decode", "caption"], ["embed"]]
+    assert planned_phases(plan, ["decode", "caption", "embed"]) == plan.phases
+    assert planned_phases(plan, ["embed"]) == [["embed"]]
+    assert planned_phases(plan, ["transcribe"]) == []  # it was not planned
+    assert planned_phases(None, ["embed"]) == []
+
+
+def test_a_plan_of_one_phase_leaves_phases_to_the_cluster() -> None:
+    plan = replace(planned({ONE_GPU: 1}).plan, phases=[["decode", "caption", "embed"]])
+    assert planned_phases(plan, ["decode", "caption", "embed"]) == []
+
+
+def test_its_overrides_are_ones_that_a_config_takes() -> None:
+    plan = planned({ONE_GPU: 4, CPU: 1}).plan
+    config = apply_overrides(tiny(), plan.overrides)
+    assert config.caption.pool.max_actors == plan.stages["caption"].workers
+    assert config.decode.pool.max_actors == plan.stages["decode"].workers
+
+
+def test_decode_may_leave_the_nodes_without_gpus_where_they_do_not_hold_it() -> None:
+    small = replace(CPU, cpus=2)
+    crowded, roomy = planned({ONE_GPU: 16, small: 1}), planned({ONE_GPU: 16, replace(CPU, cpus=64): 1})
+    assert crowded.plan.stages["decode"].workers > 2
+    assert crowded.plan.overrides["decode"]["pool"]["nodes"] == "any"
+    assert "nodes" not in crowded.plan.overrides["caption"]["pool"]
+    assert "nodes" not in roomy.plan.overrides["decode"]["pool"]
+
+
+def test_a_deadline_takes_the_gpus_that_were_measured_however_cheap_others_are() -> None:
+    made = planned(None, deadline=4 * 3600.0)
+    assert set(made.plan.nodes) <= {"cpu", "gpu"}
+    assert made.plan.seconds.high <= 4 * 3600.0
+    assert made.plan.prices is not None
+    assert made.plan.prices.gpu_per_hour == 5.0
+    assert made.plan.cost is not None
+    whole = made.plan.prices.cluster_per_hour
+    assert made.plan.cost.middle == pytest.approx(made.plan.seconds.middle / 3600 * whole)
+    with pytest.raises(UserError, match="no cluster meets the deadline"):
+        planned(None, deadline=600.0)
+
+
+def test_nodes_that_the_table_does_not_know_have_no_price() -> None:
+    made = planned({replace(ONE_GPU, cpus=3, name="unknown"): 2})
+    assert (made.plan.prices, made.plan.cost) == (None, None)
+
+
+def test_a_pool_that_the_sample_could_not_fill_is_noted() -> None:
+    (note,) = planned({ONE_GPU: 4}).plan.notes
+    assert note.startswith("caption: had 4 rows at a time, a worker of the run has 8")
