@@ -195,12 +195,6 @@ class Run:
         tasks = Tasks(plan=plan, indices=plan.order, arrived=committer.arrived_keys)
         workers = {stage: self.specs[stage].pool.max_actors for stage in stages}
         with Progress(stats, workers, self.console) as progress:
-
-            def tick() -> None:
-                now = self._snapshot(title, committer, tasks, catalog)
-                progress.draw(now)
-                metrics.tick(now, committer)
-
             phase = Phase(
                 graph=graph,
                 committer=committer,
@@ -211,7 +205,9 @@ class Run:
                 pools=self._pools,
                 tripped=lambda: breaker.tripped,
                 still_ours=self._still_ours,
-                on_tick=tick,
+                on_tick=lambda: metrics.tick(
+                    self._snapshot(title, committer, tasks, catalog), committer, progress.draw
+                ),
             )
             with watch_signals(self.flag, phase.on_signal):
                 phase.run(tasks)

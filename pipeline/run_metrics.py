@@ -134,8 +134,9 @@ class PhaseMetrics:
         self.stats.add_row(line)
         self._lag.arrived(line)
 
-    def tick(self, now: Snapshot, committer: Committer) -> None:
-        """Publishes where the phase stands."""
+    def tick(self, now: Snapshot, committer: Committer, draw: Callable[[Snapshot], None] = lambda now: None) -> None:
+        """Shows where the phase stands, to who watches and to Prometheus."""
+        draw(now)
         self.publisher.publish(
             driver_readings(
                 now,
