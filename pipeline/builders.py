@@ -37,11 +37,11 @@ def build_with_engine(stage: Callable[[Any], Any], config: Any, model: ResolvedM
     name, revision = loader_arguments(model)
     engine = replace(config.engine, model=name, revision=revision)
     if 0 < config.pool.num_gpus < 1:
-        engine = _sharing(engine, config.pool.num_gpus, gpu_bytes())
+        engine = sharing_engine(engine, config.pool.num_gpus, gpu_bytes())
     return stage(replace(config, engine=engine))
 
 
-def _sharing(engine: "EngineConfig", num_gpus: float, total_bytes: int) -> "EngineConfig":
+def sharing_engine(engine: "EngineConfig", num_gpus: float, total_bytes: int) -> "EngineConfig":
     """The engine with the memory that follows from its share of a GPU, as far as the user has said nothing else."""
     from models.weights import model_folder, weight_bytes
 

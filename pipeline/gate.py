@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.heartbeat import SILENT_SECONDS, WorkerState
 from pipeline.watchdog import WorkerSeen
@@ -216,8 +217,13 @@ GateHandle = Any
 
 @contextlib.contextmanager
 def open_gate(config: GateConfig) -> Iterator[GateHandle]:
-    """The gate as an actor that takes no CPU slot, for as long as the context is open."""
-    gate: GateHandle = ray.remote(Gate).options(num_cpus=0, max_concurrency=1000).remote(config)
+    """The gate as an actor that takes no CPU slot, for as long as the context is open.
+
+    It runs on the driver's node, as any other may go while the driver lives.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = ray.remote(Gate).options(num_cpus=0, max_concurrency=1000, scheduling_strategy=here)
+    gate: GateHandle = options.remote(config)
     try:
         yield gate
     finally:

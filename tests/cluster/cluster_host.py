@@ -109,6 +109,7 @@ def main() -> None:
         else:
             cluster.remove_node(nodes.pop(what["remove"]), allow_graceful=what["graceful"])
             _say(answers, "gone")
+    cluster.shutdown()  # whoever started it is gone
 
 
 def _try(start: Callable[[], Any]) -> Any:  # noqa: ANN401 - a cluster or a node

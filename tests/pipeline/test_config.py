@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.nodes import NodeGroup
 from pipeline.config import apply_overrides, parse_settings, read_overrides
 from pipeline.recipes import recipe, tiny
 from records.errors import UserError
@@ -78,3 +79,15 @@ def test_an_unknown_recipe_is_told_with_the_known_ones() -> None:
 def test_any_text_of_a_setting_is_parsed_or_refused_and_never_breaks(key: str, value: str) -> None:
     with contextlib.suppress(UserError):
         apply_overrides(tiny(), parse_settings([f"{key}={value}"]))
+
+
+def test_node_groups_and_what_a_pool_asks_of_its_nodes_come_from_yaml() -> None:
+    pool = {"num_gpus": 0.5, "accelerator_type": "H100", "node_labels": {"zone": "!eu"}}
+    group = {"name": "gpu", "max_nodes": 4, "cpus": 16, "gpus": 1, "accelerator_type": "H100"}
+    config = apply_overrides(tiny(), {"node_groups": [group], "caption": {"pool": pool}})
+    assert config.node_groups == (NodeGroup(name="gpu", max_nodes=4, cpus=16, gpus=1, accelerator_type="H100"),)
+    assert (config.caption.pool.accelerator_type, config.caption.pool.node_labels) == ("H100", {"zone": "!eu"})
+    with pytest.raises(UserError, match="share of one GPU or a whole number"):
+        apply_overrides(tiny(), {"caption": {"pool": {"num_gpus": 1.5}}})
+    with pytest.raises(UserError, match="max_nodes"):
+        apply_overrides(tiny(), {"node_groups": [{**group, "max_nodes": 0}]})

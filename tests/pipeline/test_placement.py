@@ -1,5 +1,7 @@
 """Where pools go: off the GPU nodes where others hold them, to the GPU they name, and never more than nodes hold."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ BIG = NodeGroup(name="big", max_nodes=2, cpus=32, gpus=8, accelerator_type="H100
 DECODE = PoolConfig(max_actors=1000, num_cpus=2)
 
 
-def node(name: str, cpus: float, gpus: float = 0, *, head: bool = False, **labels: str) -> dict[str, object]:
+def node(name: str, cpus: float, gpus: float = 0, *, head: bool = False, **labels: str) -> dict[str, Any]:
     resources = {"CPU": cpus, "GPU": gpus, "memory": 2.0**36} | ({"node:__internal_head__": 1.0} if head else {})
     keys = {key.replace("_", "-"): value for key, value in labels.items()}
     return {"NodeID": name, "Resources": resources, "Labels": {f"ray.io/{key}": value for key, value in keys.items()}}
@@ -39,7 +41,7 @@ def test_a_laptop_a_head_and_a_cluster_of_gpus_alone_take_decode_anywhere() -> N
     for nodes in ([node("laptop", 6)], [node("one", 6, 1, head=True)], [node("head", 4, head=True), node("b", 64, 8)]):
         placement = place("decode", DECODE, make_cluster(nodes, []))
         assert placement.label_selector == {}
-        assert placement.max_actors == sum(int(one["Resources"]["CPU"] // 2) for one in nodes)  # type: ignore[index]
+        assert placement.max_actors == sum(int(one["Resources"]["CPU"] // 2) for one in nodes)
 
 
 def test_any_takes_every_node_and_cpu_refuses_where_there_is_none() -> None:
