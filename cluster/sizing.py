@@ -195,7 +195,7 @@ def _no_room(loads: Sequence[StageLoad], cluster: Cluster) -> str:
             needs = [one.need for one in alone]
             wanted = f" of {load.need.accelerator}" if load.need.accelerator else ""
             return (
-                f"no node holds a worker of {' beside one of '.join(one.name for one in reversed(alone))}: together "
+                f"the cluster has no room for a worker of {' beside one of '.join(one.name for one in reversed(alone))}: together "
                 f"{sum(need.cpus for need in needs):g} CPUs, {sum(need.gpus for need in needs):g} GPUs{wanted} and "
                 f"{sum(need.memory_bytes for need in needs) / 2**30:.1f} GiB, beside what reading takes"
             )
