@@ -215,6 +215,7 @@ class Run:
             )
             with watch_signals(self.flag, phase.on_signal):
                 phase.run(tasks)
+        self.limits.begin_pass()  # nothing is on its way any more
         metrics.tick(self._snapshot(title, committer, tasks, catalog), committer)
         self._report.shards_committed += committer.committed_shards
         self._report.items_run = max(self._report.items_run, committer.rows)

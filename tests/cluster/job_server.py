@@ -47,6 +47,7 @@ def job_server(**variables: str) -> Iterator[JobServer]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment |= {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0", "PATH": path, "PYTHONPATH": str(ROOT)}
+    environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # nobody moves elsewhere in the end
     dashboard, agent, client, metrics = _free_ports(4)
     head = subprocess.Popen(
         [

@@ -92,8 +92,7 @@ def test_the_main_command_starts_where_only_that_is_installed(installed: Path, t
 
 
 def _is_deployment(name: str) -> bool:
-    folder, _, rest = name.partition("/")
-    return folder == "cluster" and (rest.count("/") > 0 or rest.startswith("Dockerfile"))
+    return name.startswith("cluster/") and not name.endswith(".py")
 
 
 def images() -> dict[str, set[str]]:

@@ -22,7 +22,7 @@ from tests.s3 import S3Server, s3_server  # noqa: F401 - a fixture
 
 FILES = (*KUBERAY, ANYSCALE, AWS)
 BUCKET = "your-bucket"
-LIGHT = "recipe: tiny\nstages: [decode, embed]\n"
+LIGHT = "recipe: tiny\nstages: [decode]\n"
 
 
 def commands() -> dict[str, list[str]]:
@@ -52,7 +52,7 @@ def far_from_the_deadline() -> str:
 
 @pytest.mark.engine
 def test_each_command_does_its_work_when_it_is_submitted(s3_server: S3Server, tmp_path: Path) -> None:  # noqa: F811
-    """As in the file, but for the recipe: decoding in earnest and a tiny encoder. Keys come by environment."""
+    """As in the file, but for the recipe, which only decodes, in earnest. Keys come by environment."""
     (tmp_path / "light.yaml").write_text(LIGHT)
     store = s3_server.client()
     store.create_bucket(Bucket=BUCKET)
@@ -70,13 +70,13 @@ def test_each_command_does_its_work_when_it_is_submitted(s3_server: S3Server, tm
             assert status == JobStatus.SUCCEEDED, f"{files}: {said[-3000:]}"
             report = last_report(f"s3://{BUCKET}/described")
             assert (report["items_run"], report["items_with_errors"]) == (2, 0), files
-            assert report["stages"]["embed"]["results"] == 2
+            assert report["stages"]["decode"]["results"] == 2
             run_ids.append(report["run_id"])
         # The drivers and their workers are gone: what they counted last has not gone with them.
         seen = until(
             lambda: Scrape.of([server.metrics]),
-            lambda scrape: all(scrape.total(ITEMS.exported_name, run_id=one, stage="embed") == 2 for one in run_ids),
+            lambda scrape: all(scrape.total(ITEMS.exported_name, run_id=one, stage="decode") == 2 for one in run_ids),
         )
     for run_id in run_ids:
-        assert seen.total(ITEMS.exported_name, run_id=run_id, stage="embed") == 2
+        assert seen.total(ITEMS.exported_name, run_id=run_id, stage="decode") == 2
     assert seen.total(BYTES_READ.exported_name) == size

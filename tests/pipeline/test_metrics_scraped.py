@@ -15,7 +15,17 @@ from jobs.listing import list_into_catalog
 from pipeline.builders import build_decode
 from pipeline.metrics import BYTES_READ
 from pipeline.report import RunReport
-from pipeline.run_metrics import BUSY_SECONDS, DRIVER_METRICS, ERRORS, ITEMS, ROWS, SHARDS, STREAM_ERRORS, TOKENS
+from pipeline.run_metrics import (
+    BUSY_SECONDS,
+    DRIVER_METRICS,
+    ERRORS,
+    ITEMS,
+    ROWS,
+    ROWS_OUT,
+    SHARDS,
+    STREAM_ERRORS,
+    TOKENS,
+)
 from records.errors import Failure
 from records.items import Row
 from records.outcomes import Caption
@@ -72,7 +82,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory, light_ray: None) -> Watche
 
     def all_there(scrape: Scrape) -> bool:
         read = scrape.total(BYTES_READ.exported_name) - before.total(BYTES_READ.exported_name)
-        return scrape.total(ROWS.exported_name, run_id=report.run_id) == 8 and read >= size
+        embedded = scrape.total(ITEMS.exported_name, run_id=report.run_id, stage="embed")
+        return (scrape.total(ROWS.exported_name, run_id=report.run_id), embedded) == (8, 8) and read >= size
 
     return Watched(report, source, before, until(Scrape.now, all_there))
 
@@ -97,6 +108,7 @@ def test_items_errors_and_tokens_are_those_of_the_report(watched: Watched) -> No
     assert (tokens(direction="prompt"), tokens(direction="output")) == (7 * captioned, 3 * captioned)
     assert watched.report.stages["caption"].errors == watched.report.stages["decode"].stream_errors == {"corrupt": 1}
     assert watched.after.total(SHARDS.exported_name, run_id=run_id) == 2
+    assert watched.after.total(ROWS_OUT.exported_name, run_id=run_id) == 0
 
 
 def test_the_bytes_read_are_those_of_the_files(watched: Watched) -> None:
