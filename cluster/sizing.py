@@ -194,8 +194,9 @@ def _no_room(loads: Sequence[StageLoad], cluster: Cluster) -> str:
         if not _one_each(alone, cluster):
             needs = [one.need for one in alone]
             wanted = f" of {load.need.accelerator}" if load.need.accelerator else ""
+            names = " beside one of ".join(one.name for one in reversed(alone))
             return (
-                f"no node holds a worker of {' beside one of '.join(one.name for one in reversed(alone))}: together "
+                f"the cluster has no room for a worker of {names}: together "
                 f"{sum(need.cpus for need in needs):g} CPUs, {sum(need.gpus for need in needs):g} GPUs{wanted} and "
                 f"{sum(need.memory_bytes for need in needs) / 2**30:.1f} GiB, beside what reading takes"
             )

@@ -158,7 +158,7 @@ def test_pools_without_gpus_spill_where_nodes_without_do_not_hold_them() -> None
 
 def test_a_stage_that_fits_nowhere_is_named() -> None:
     loads = [StageLoad(name="caption", need=Need(gpus=4), seconds=1.0)]
-    with pytest.raises(UserError, match="no node holds a worker of caption: together 0 CPUs, 4 GPUs"):
+    with pytest.raises(UserError, match="no room for a worker of caption: together 0 CPUs, 4 GPUs"):
         size_pools(loads, Cluster(nodes={GPU: 9}), ITEMS)
 
 

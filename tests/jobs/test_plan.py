@@ -64,7 +64,7 @@ def places(tmp_path: Path) -> dict[str, str]:
                 "--output", "out", "--recipe", "tiny", "--source", "source",
                 "--prices", "prices.yaml", "--cluster", "small.yaml",
             ],
-            "no node holds a worker of decode: together 0.5 CPUs",
+            "no room for a worker of decode: together 0.5 CPUs",
         ),
         (
             [
