@@ -66,8 +66,7 @@ class RunRequest:
     """Whole shards are run until so many items are reached; None for no limit."""
     order: str = "oldest"
     """Which shards go first, as `pipeline.order` reads it."""
-    plan: RunPlan | None = None
-    """What was planned: its phases, and for the report its prediction and prices."""
+    plan: RunPlan | None = None  # its phases, and for the report its prediction and prices
 
 
 @dataclass(slots=True, kw_only=True)
