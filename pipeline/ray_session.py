@@ -64,17 +64,18 @@ def ray_session(local: LocalRayConfig, graph: GraphConfig) -> Iterator[None]:
         UserError: No cluster answers at the address in the environment.
     """
     with contextlib.ExitStack() as stack:
-        if not ray.is_initialized():
-            if in_cluster():
-                stack.callback(ray.shutdown)
-                _join_cluster()
-            else:
-                folder = stack.enter_context(_session_folder())
-                stack.callback(ray.shutdown)
-                _start_here(local, folder)
+        own = not ray.is_initialized() and not in_cluster()
+        if own:
+            folder = stack.enter_context(_session_folder())
+            stack.callback(ray.shutdown)
+            _start_here(local, folder)
+        elif not ray.is_initialized():
+            stack.callback(ray.shutdown)
+            _join_cluster()
         configure_ray_data(graph)
         yield
-        _await_workers()
+        if own:
+            _await_workers()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,11 @@ from actors.vllm_engine import VllmEngine
 from tests.pipeline.ray_host import ROOT
 
 SLEEP = "import time; time.sleep(3600)"
+ENGINE = (
+    "import multiprocessing, time; lock = multiprocessing.get_context('spawn').Lock(); "
+    "print(lock._semlock.name, flush=True); time.sleep(3600)"
+)
+"""Holds a semaphore with a name, as vLLM's engine does."""
 
 
 def worker(body: str) -> subprocess.Popen[str]:
@@ -42,10 +47,11 @@ GUARDED = f"""
     from actors.engine_guard import EngineGuard
     guard = EngineGuard()
     with guard.marked():
-        engine = subprocess.Popen([sys.executable, "-c", "{SLEEP}"], stdout=subprocess.DEVNULL)
+        engine = subprocess.Popen([sys.executable, "-c", "{ENGINE}"], stdout=subprocess.PIPE, text=True)
+        semaphore = engine.stdout.readline().strip()
         folder = os.environ["VLLM_RPC_BASE_PATH"]
     bystander = subprocess.Popen([sys.executable, "-c", "{SLEEP}"], stdout=subprocess.DEVNULL)
-    print(engine.pid, bystander.pid, folder, flush=True)
+    print(engine.pid, bystander.pid, folder, semaphore, flush=True)
     sys.stdin.read()
     guard.close()
 """
@@ -59,9 +65,11 @@ def guards(folder: str) -> list[psutil.Process]:
 @pytest.mark.parametrize("killed", [True, False])
 def test_what_is_marked_dies_with_a_killed_worker_and_nothing_else(killed: bool) -> None:
     process = worker(GUARDED)
-    *pids, folder = said(process).split()
+    *pids, folder, name = said(process).split()
+    semaphore = Path(f"/dev/shm/sem.{name.removeprefix('/')}")
     engine, bystander = (psutil.Process(int(pid)) for pid in pids)
     assert Path(folder).is_dir()
+    assert semaphore.exists()
     if killed:
         process.kill()
         engine.wait(timeout=30)
@@ -72,6 +80,7 @@ def test_what_is_marked_dies_with_a_killed_worker_and_nothing_else(killed: bool)
         assert engine.is_running()
         assert not Path(folder).exists()
         engine.kill()
+    assert not semaphore.exists()
     assert bystander.is_running()
     bystander.kill()
     process.wait()
