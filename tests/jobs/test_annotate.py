@@ -1,5 +1,6 @@
 """The main command as a user runs it: real files in, every real engine, Parquet out; and what wrong input gets."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 
 import av
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -84,7 +86,14 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Described:
 
 
 def semaphores() -> set[str]:
-    return {file.name for file in Path("/dev/shm").glob("sem.*")}
+    """Named semaphores that no living process has mapped."""
+    mapped: set[int] = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError):  # gone
+            lines = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+            mapped |= {int(line.split()[4]) for line in lines if "/dev/shm/sem." in line}
+    found = {entry.name: entry.inode() for entry in os.scandir("/dev/shm") if entry.name.startswith("sem.")}
+    return {name for name, inode in found.items() if inode not in mapped}
 
 
 def items_of(source: Path) -> set[str]:
