@@ -6,7 +6,7 @@ from cluster.capacity import Capacity
 from cluster.nodes import Cluster
 from pipeline.graph import RESERVED_CPUS
 from pipeline.placement import Placement, place_all
-from pipeline.spec import Specs
+from pipeline.spec import Specs, select_specs
 from records.errors import UserError
 
 
@@ -35,11 +35,14 @@ def make_phases(specs: Specs, selected: Sequence[str], capacity: Capacity) -> li
 def place_stages(specs: Specs, stages: Iterable[str], cluster: Cluster, rows: int) -> dict[str, Placement]:
     """Where the workers of these stages go, beside readers and Ray's own tasks, to run so many rows.
 
+    Decode has a place wherever a stage needs media: it runs again although its own table is finished.
+
     Raises:
         UserError: As `pipeline.placement.place`.
     """
     beside = Capacity(cpus=RESERVED_CPUS, gpus=0, memory_bytes=0)
-    return place_all({stage: specs[stage].pool for stage in stages}, cluster, beside=beside, rows=rows)
+    placed = select_specs(specs, stages)
+    return place_all({name: spec.pool for name, spec in placed.items()}, cluster, beside=beside, rows=rows)
 
 
 def _total(specs: Specs, stages: Iterable[str]) -> Capacity:

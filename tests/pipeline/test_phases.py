@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from actors.stage import PoolConfig
 from cluster.capacity import Capacity
+from cluster.nodes import GROUP_LABEL, Cluster, NodeGroup
 from pipeline.graph import RESERVED_CPUS
-from pipeline.phases import make_phases
+from pipeline.phases import make_phases, place_stages
 from pipeline.spec import Specs
 from records.errors import UserError
 from tests.pipeline.light import SPECS, nothing
@@ -31,6 +32,14 @@ def test_a_big_cluster_runs_everything_at_once() -> None:
 def test_one_gpu_for_two_whole_gpu_stages_makes_two_phases() -> None:
     specs = with_pools(caption=PoolConfig(num_gpus=1), embed=PoolConfig(num_gpus=1))
     assert make_phases(specs, list(SPECS), replace(BIG, gpus=1)) == [["decode", "caption"], ["embed"]]
+
+
+def test_decode_has_a_place_where_its_own_table_is_finished() -> None:
+    nodes = (NodeGroup(name="cpu", max_nodes=2, cpus=8), NodeGroup(name="gpu", max_nodes=1, cpus=8, gpus=1))
+    specs = with_pools(caption=PoolConfig(num_gpus=1))
+    placed = place_stages(specs, ["caption"], Cluster(kinds=tuple(group.kind() for group in nodes)), rows=8)
+    assert placed["decode"].label_selector == {GROUP_LABEL: "!in(gpu)"}
+    assert set(place_stages(specs, ["embed"], Cluster(kinds=(nodes[0].kind(),)), rows=8)) == {"embed"}
 
 
 def test_a_stage_that_fits_nowhere_is_named_with_what_it_needs() -> None:
