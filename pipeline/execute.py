@@ -1,5 +1,6 @@
 """One phase of a run: rows through the graph into the committer, and what did not come back once more, one by one."""
 
+import gc
 import logging
 import signal
 import threading
@@ -13,29 +14,26 @@ import pyarrow as pa
 import ray
 from ray.data import Dataset
 
+from cluster.capacity import Capacity
+from pipeline.blame import STRIKES, Blame
 from pipeline.committer import Committer
 from pipeline.gate import GateState
 from pipeline.graph import Graph
 from pipeline.heartbeat import BEAT_SECONDS
 from pipeline.limits import Limits
 from pipeline.pool_watch import PoolWatch
+from pipeline.ray_session import cluster_capacity
 from pipeline.stats import RunStats
 from pipeline.stop import DrainOver, StopFlag, leave_now
 from pipeline.tasks import Presets, Tasks
 from pipeline.watchdog import Standstill, Watchdog
-from records.errors import Failure, FailureKind, FatalError, ReelscribeError
+from records.errors import FatalError, ReelscribeError
 from records.flow import flow_rows, spent_seconds
 
 logger = logging.getLogger(__name__)
 
-Key = tuple[str, int]
-
 UNREAD_TRIES = 3
 """How often shards that nobody read, since their task was lost or the store failed, are run as before."""
-
-STRIKES = 2
-"""How often a row must be lost alone in one stage before it is blamed: a node may die under an innocent one."""
-
 
 MOST_STACKS = 4
 """Different stacks of a stage that hangs that are logged."""
@@ -140,10 +138,14 @@ class Phase:
                 stuck_seconds=self.graph.config.stuck_seconds,
             )
             with self.pools.watching():
-                dataset = self.graph.build(tasks, one_by_one=one_by_one)
-                for block in _blocks(dataset):
-                    with self.lock:
-                        self._take(block)
+                self._take_all(self.graph.build(tasks, one_by_one=one_by_one))
+            gc.collect()  # Ray Data's operators are in cycles (2.60): their workers would keep CPUs and GPUs until then
+
+    def _take_all(self, dataset: Dataset) -> None:
+        blocks: Any = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
+        for block in blocks:
+            with self.lock:
+                self._take(block)
 
     def _take(self, block: pa.Table) -> None:
         self._memory_bytes += block.nbytes
@@ -228,6 +230,8 @@ class Phase:
         texts = Counter[str](ray.get(gate.take_stacks.remote(), timeout=60))
         for text, workers in texts.most_common(MOST_STACKS):
             logger.error("stacks of %d workers of %s:\n%s", workers, still.stage, text)
+        free = Capacity.of(ray.available_resources())  # type: ignore[no-untyped-call]
+        logger.error("of the cluster's %s are free: %s", cluster_capacity(), free)
         self._end_with(FatalError(still.reason))
 
     def _end_with(self, error: FatalError) -> None:
@@ -240,11 +244,10 @@ class Phase:
 
         A row lost twice over in one stage is what kills that stage's workers.
         """
-        presets: Presets = {}
-        strikes: Counter[tuple[str, Key, str]] = Counter()
+        blame = Blame()
         let_in: set[str] = set()
         for number in range(STRIKES * len(self.graph.specs) + 1):
-            lost = self._lost(tasks, presets)
+            lost = self._lost(tasks, blame.presets)
             if not len(lost):
                 return
             let_in.update(ray.get(self.graph.gate.issued.remote()))
@@ -263,8 +266,9 @@ class Phase:
                 self._rows_before_pass = self.committer.rows
             self._pass(unread if again else lost, one_by_one=not again)
             if not again:
-                self._blame(self._lost(tasks, presets), strikes, presets)
-        lost = self._lost(tasks, presets)
+                running = ray.get(self.graph.gate.running.remote())
+                blame.strike(self._lost(tasks, blame.presets), self.graph.reader(), running)
+        lost = self._lost(tasks, blame.presets)
         if len(lost):
             first = lost.plan.shard_ids[int(lost.indices[0])]
             reasons: dict[str, str] = ray.get(self.graph.gate.unread.remote())
@@ -277,24 +281,3 @@ class Phase:
             return replace(tasks, indices=tasks.indices[:0])
         with self.lock:
             return replace(tasks.where(lambda shard_id: not self.committer.is_committed(shard_id)), presets=presets)
-
-    def _blame(self, lost: Tasks, strikes: Counter[tuple[str, Key, str]], presets: Presets) -> None:
-        running: dict[tuple[str, str, int], str] = ray.get(self.graph.gate.running.remote())
-        reader = self.graph.reader()
-        for task in lost:
-            for line in reader.lines(task):
-                stage = running.get((task.shard_id, *line.item.key))
-                if stage is None:
-                    continue
-                strikes[task.shard_id, line.item.key, stage] += 1
-                if strikes[task.shard_id, line.item.key, stage] == STRIKES:
-                    logger.error("shard_id=%s video_id=%s kills %s", task.shard_id, line.item.video_id, stage)
-                    message = f"the worker of {stage} died each time it ran this item"
-                    failure = Failure(
-                        stage=stage, kind=FailureKind.WORKER_CRASHED, message=message, attempts=STRIKES + 1
-                    )
-                    presets.setdefault(task.shard_id, {}).setdefault(line.item.key, {})[stage] = failure
-
-
-def _blocks(dataset: Dataset) -> Any:  # noqa: ANN401 - Ray's iterable of Arrow tables
-    return dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)

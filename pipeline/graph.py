@@ -18,7 +18,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from pipeline.decode_worker import DecodeWorker
 from pipeline.gate import GateHandle
-from pipeline.heartbeat import WorkerState
+from pipeline.heartbeat import Answer, WorkerState
 from pipeline.placement import Placement
 from pipeline.plan import ShardTask
 from pipeline.reader import ShardReader
@@ -75,11 +75,14 @@ class _TellGate:
     def started(self, line: FlowRow, stage: str) -> None:
         ray.get(self.gate.started.remote(line.shard_id, line.item.video_id, line.item.version, stage))
 
-    def beat(self, stage: str, worker: str, state: WorkerState) -> bool:
+    def beat(self, stage: str, worker: str, state: WorkerState) -> Answer:
         try:
-            return bool(ray.get(self.gate.beat.remote(stage, worker, state)))
+            wants_stacks = ray.get(self.gate.beat.remote(stage, worker, state))
+        except ray.exceptions.ActorDiedError:
+            return "over"
         except ray.exceptions.RayError:
-            return False  # the phase is over, and its gate gone
+            return "go on"  # the gate cannot be reached just now
+        return "stacks" if wants_stacks else "go on"
 
     def stacks(self, stage: str, worker: str, text: str) -> None:
         with contextlib.suppress(ray.exceptions.RayError):

@@ -6,6 +6,7 @@ then faulthandler writes the stacks into the worker's own log.
 
 import contextlib
 import faulthandler
+import logging
 import os
 import sys
 import threading
@@ -16,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+logger = logging.getLogger(__name__)
+
 BEAT_SECONDS = 5.0
 """How often a worker says that it lives."""
 
@@ -25,8 +28,17 @@ SILENT_SECONDS = 60.0
 _STDERR = 2
 """Ray sends it to the worker's log."""
 
+ORPHAN_SECONDS = 10.0
+"""A worker that still works or loads when its phase has been over for so long ends itself."""
+
+ORPHAN_EXIT = 71
+"""Its exit code."""
+
 WorkerPhase = Literal["queues", "loads", "ready"]
 """`queues`: waits for its turn on a GPU that it shares."""
+
+Answer = Literal["go on", "stacks", "over"]
+"""What a worker is told: its stacks are wanted, or its phase is over and nobody listens any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +60,8 @@ class WorkerState:
 class Listener(Protocol):
     """Where workers say how they are."""
 
-    def beat(self, stage: str, worker: str, state: WorkerState) -> bool:
-        """A worker, named by what no other has, lives and holds its GPUs. Says whether its stacks are wanted."""
+    def beat(self, stage: str, worker: str, state: WorkerState) -> Answer:
+        """A worker, named by what no other has, lives and holds its GPUs."""
         ...
 
     def stacks(self, stage: str, worker: str, text: str) -> None:
@@ -58,7 +70,11 @@ class Listener(Protocol):
 
 
 class Heartbeat:
-    """Tells for as long as the process lives, loading of the model included: a GPU is held from the start."""
+    """Tells for as long as the process lives, loading of the model included: a GPU is held from the start.
+
+    A worker whose call hangs would outlive its phase and hold its CPUs and GPUs, since Ray waits for the call to end
+    (2.60): so it ends itself. One that is idle is left to Ray, and closes its engine in order.
+    """
 
     def __init__(self, listener: Listener, stage: str, node: str) -> None:
         self._listener = listener
@@ -70,6 +86,7 @@ class Heartbeat:
         self._since = time.monotonic()
         self._running: dict[int, float] = {}
         self._started_calls = self._ended_calls = 0
+        self._over_since: float | None = None
         self._beat()
         threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
 
@@ -111,10 +128,23 @@ class Heartbeat:
         while not pause.wait(BEAT_SECONDS):
             faulthandler.dump_traceback_later(SILENT_SECONDS, file=_STDERR)
             self._beat()
+            if self._is_orphan():
+                logger.error("stage=%s the phase is over and this worker still works, leaving", self._stage)
+                logging.shutdown()
+                os._exit(ORPHAN_EXIT)
 
     def _beat(self) -> None:
-        if self._listener.beat(self._stage, self._worker, self.state()):
+        answer = self._listener.beat(self._stage, self._worker, self.state())
+        if answer == "stacks":
             self._listener.stacks(self._stage, self._worker, thread_stacks())
+        elif answer == "over" and self._over_since is None:
+            self._over_since = time.monotonic()
+
+    def _is_orphan(self) -> bool:
+        if self._over_since is None or time.monotonic() - self._over_since < ORPHAN_SECONDS:
+            return False
+        state = self.state()
+        return state.busy_seconds > 0 or state.phase != "ready"
 
 
 def thread_stacks() -> str:

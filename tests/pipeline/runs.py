@@ -1,11 +1,13 @@
 """Running the light graph, and reading back what it committed."""
 
 import io
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ray
 from rich.console import Console
 
 from pipeline.breaker import BreakerConfig
@@ -25,7 +27,7 @@ from storage.stores import Store
 
 BASE = replace(
     tiny(),
-    graph=GraphConfig(block_rows=4, text_block_rows=8, start_timeout_seconds=300.0),
+    graph=GraphConfig(block_rows=4, text_block_rows=8, start_timeout_seconds=300.0, stuck_seconds=180.0),
     loop=LoopConfig(journal_seconds=1.0, drain_seconds=5.0),
     breaker=BreakerConfig(max_error_share=0.5, window_rows=100, min_rows=20),
 )
@@ -54,6 +56,16 @@ def run_light(
             limits=limits or Limits(),
         )
         return run.execute()
+
+
+def all_cpus_are_free(within_seconds: float) -> bool:
+    """Whether no worker of this process's runs holds a CPU any more."""
+    until = time.monotonic() + within_seconds
+    while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:  # type: ignore[no-untyped-call]
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def committed(output: Path | str, specs: Specs) -> dict[str, dict[str, dict[str, object]]]:

@@ -11,6 +11,7 @@ import pytest
 
 from actors.decode import DecodeStage
 from actors.decode_config import DecodeConfig
+from pipeline.heartbeat import ORPHAN_SECONDS
 from pipeline.spec import StageSpec
 from records.errors import BusyError, FatalError, ReelscribeError
 from records.items import CatalogItem
@@ -21,7 +22,7 @@ from tests.actors.decode_stand_ins import ACTIONS, decode_or_misbehave
 from tests.clips import make_clip
 from tests.pipeline.drivers import Driver
 from tests.pipeline.light_stages import light_catalog, light_specs
-from tests.pipeline.runs import BASE, committed, run_light, stage_files
+from tests.pipeline.runs import BASE, all_cpus_are_free, committed, run_light, stage_files
 from tests.pipeline.wrapped_stages import (
     build_choking,
     build_dying,
@@ -129,6 +130,7 @@ def test_a_run_that_stands_still_ends_and_names_the_stage_and_shows_its_stacks(
     assert "wait_for_ever" in caplog.text, "the stack of what hangs"
     assert run_light(output, good).items_with_errors == 0
     assert {stage: len(lines) for stage, lines in committed(output, good).items()} == dict.fromkeys(good, len(IDS))
+    assert all_cpus_are_free(within_seconds=ORPHAN_SECONDS + 30), "a worker that hangs does not outlive its run"
 
 
 @pytest.mark.parametrize(("deaths", "workers"), [(1, 1), (2, 2)])

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from pipeline.gate import Gate, GateConfig
-from pipeline.heartbeat import SILENT_SECONDS, WorkerPhase, WorkerState
+from pipeline.heartbeat import SILENT_SECONDS, Answer, WorkerPhase, WorkerState
 from pipeline.spec import StageSpec
 from pipeline.worker import StageHolder
 
@@ -80,9 +80,9 @@ class Heard:
         self.phases: list[str] = []
         self.texts: list[str] = []
 
-    def beat(self, stage: str, worker: str, state: WorkerState) -> bool:
+    def beat(self, stage: str, worker: str, state: WorkerState) -> Answer:
         self.phases.append(state.phase)
-        return state.busy_seconds > 0
+        return "stacks" if state.busy_seconds > 0 else "go on"
 
     def stacks(self, stage: str, worker: str, text: str) -> None:
         self.texts.append(text)

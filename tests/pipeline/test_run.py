@@ -10,7 +10,7 @@ from storage.catalog import Catalog
 from storage.journals import read_journals
 from storage.stores import Store
 from tests.pipeline.light_stages import light_catalog, light_specs
-from tests.pipeline.runs import committed, run_light, stage_files
+from tests.pipeline.runs import all_cpus_are_free, committed, run_light, stage_files
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("light_ray")]
 
@@ -118,6 +118,7 @@ def test_a_row_that_kills_its_worker_costs_itself_alone(tmp_path: Path) -> None:
     assert failed == {("caption", "kills-caption")}
     assert tables["caption"]["kills-caption"]["kind"] == "worker_crashed"
     assert tables["transcribe"]["kills-caption"]["language"] == "en"
+    assert all_cpus_are_free(within_seconds=20), "no pass leaves a worker behind"
 
 
 def test_expired_credentials_stop_the_run_and_nothing_false_is_committed(tmp_path: Path) -> None:
