@@ -84,6 +84,7 @@ def test_clips_that_kill_hang_and_bloat_the_decoder_and_a_row_that_kills_its_cap
         assert str(tables["caption"][one]["text"]).startswith(f"{one}: a shade of")
         assert tables["decode"][one]["video_codec"] == "h264"
     assert tables["transcribe"]["kills-caption"]["language"] == "en"
+    assert all_cpus_are_free(within_seconds=20), "no pass leaves a worker behind"
 
 
 def test_a_stage_that_cannot_be_built_ends_the_run_with_its_own_error(tmp_path: Path) -> None:

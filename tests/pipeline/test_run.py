@@ -10,7 +10,7 @@ from storage.catalog import Catalog
 from storage.journals import read_journals
 from storage.stores import Store
 from tests.pipeline.light_stages import light_catalog, light_specs
-from tests.pipeline.runs import all_cpus_are_free, committed, run_light, stage_files
+from tests.pipeline.runs import committed, run_light, stage_files
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("light_ray")]
 
@@ -104,21 +104,6 @@ def test_other_batches_and_pools_change_nothing(undisturbed: tuple[Path, Path]) 
     output, log = undisturbed
     config = replace(BASE, graph=replace(BASE.graph, block_rows=2), shard_size=99)
     assert run_light(output, light_specs(log), config=config).shards_pending == 0
-
-
-def test_a_row_that_kills_its_worker_costs_itself_alone(tmp_path: Path) -> None:
-    output, log = tmp_path / "out", tmp_path / "reads"
-    ids = [*IDS[:9], "kills-caption", *IDS[9:12]]
-    light_catalog(str(output), ids, shard_size=5)
-    report = run_light(output, light_specs(log))
-    assert report.stopped is None
-    tables = committed(output, light_specs(log))
-    assert {stage: len(lines) for stage, lines in tables.items()} == dict.fromkeys(tables, 13)
-    failed = {(stage, one) for stage, lines in tables.items() for one in lines if lines[one]["type"] == "Failure"}
-    assert failed == {("caption", "kills-caption")}
-    assert tables["caption"]["kills-caption"]["kind"] == "worker_crashed"
-    assert tables["transcribe"]["kills-caption"]["language"] == "en"
-    assert all_cpus_are_free(within_seconds=20), "no pass leaves a worker behind"
 
 
 def test_expired_credentials_stop_the_run_and_nothing_false_is_committed(tmp_path: Path) -> None:
