@@ -16,6 +16,7 @@ from jobs.cli import (
     positive_number,
     run_command,
     shard_range,
+    stage_names,
 )
 from jobs.listing import check_listed, describe, list_into_catalog
 from pipeline.assemble import build_specs
@@ -81,7 +82,9 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     arguments.add_argument(
         "--shard-range", type=shard_range, metavar="A:B", help="only shards A to B-1, beside other runs on other ranges"
     )
-    arguments.add_argument("--stages", metavar="a,b", help="run only these stages (and decode where they need it)")
+    arguments.add_argument(
+        "--stages", type=stage_names, metavar="a,b", help="run only these stages (and decode where they need it)"
+    )
     arguments.add_argument("--refresh", action="store_true", help="list the source again first")
     arguments.add_argument(
         "--retry-failed", nargs="*", metavar="KIND", help="run failed items again: those of the kinds named, or all"
@@ -104,13 +107,12 @@ def main(argv: Sequence[str]) -> int:
     if options.max_error_share is not None:
         config = apply_overrides(config, {"breaker": {"max_error_share": options.max_error_share}})
     console = console_and_logging(verbose=options.verbose)
-    stages = tuple(stage.strip() for stage in options.stages.split(",")) if options.stages is not None else None
     retry_kinds = parse_kinds(options.retry_failed) if options.retry_failed is not None else None
     deadline_seconds = parse_deadline(options.deadline) if options.deadline is not None else None
     specs = build_specs(config)
     if plan is not None:
         plan.check(specs)
-    selected = select_specs(specs, stages)
+    selected = select_specs(specs, options.stages)
     limits = Limits(
         seconds=deadline_seconds,
         gpu_hours=options.max_gpu_hours,
@@ -140,7 +142,7 @@ def main(argv: Sequence[str]) -> int:
             output_uri=options.output,
             recipe=options.recipe or (plan.recipe if plan is not None else ""),
             plan=plan,
-            stages=stages,
+            stages=options.stages,
             retry_kinds=retry_kinds,
             limit=options.limit,
             order=options.order,

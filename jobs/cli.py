@@ -98,6 +98,11 @@ def positive_number(text: str) -> float:
     return number
 
 
+def stage_names(text: str) -> tuple[str, ...]:
+    """`a,b` as names of stages."""
+    return tuple(stage.strip() for stage in text.split(","))
+
+
 def shard_range(text: str) -> tuple[int, int | None]:
     """`A:B` as the first shard and the one behind the last; `:B` from the first, `A:` to the last there will be."""
     start, colon, stop = text.partition(":")

@@ -18,6 +18,7 @@ from jobs.cli import (
     parser,
     positive,
     run_command,
+    stage_names,
 )
 from jobs.listing import list_into_catalog
 from jobs.plan_table import draw_plan
@@ -71,7 +72,9 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     arguments.add_argument("--output", metavar="URI", required=True, help="where the catalog and all results lie")
     arguments.add_argument("--metadata", metavar="URI", help="CSV, JSON Lines or Parquet with video_id, title, …")
     add_config_arguments(arguments)
-    arguments.add_argument("--stages", metavar="a,b", help="plan only these stages (and decode where they need it)")
+    arguments.add_argument(
+        "--stages", type=stage_names, metavar="a,b", help="plan only these stages (and decode where they need it)"
+    )
     arguments.add_argument("--sample", type=positive, default=64, metavar="N", help="items to run; 64 unless given")
     arguments.add_argument("--seed", type=int, default=0, help="which sample is drawn")
     arguments.add_argument("--prices", metavar="FILE", help="your price table, as cluster/prices.example.yaml")
@@ -101,8 +104,7 @@ def main(argv: Sequence[str]) -> int:
     if deadline is not None and prices is None and options.cluster is None:
         raise UserError("--deadline chooses among the node types of --prices: give that, or --cluster")
     specs = build_specs(config)
-    stages = tuple(stage.strip() for stage in options.stages.split(",")) if options.stages is not None else None
-    selected = select_specs(specs, stages)
+    selected = select_specs(specs, options.stages)
     store = Store.open(options.output, retry=config.store.retry, limits=config.store.limits)
     plan_id = new_run_id()
     catalog = _listed(store, options, config, plan_id)

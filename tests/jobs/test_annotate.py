@@ -23,6 +23,7 @@ from jobs import annotate
 from jobs.cli import run_command
 from records.outcomes import STAGES
 from tests.clips import make_clip
+from tests.jobs.refused import check_refusal
 from tests.media import shared_media
 
 BROKEN = {"broken", "corrupted"}
@@ -240,15 +241,7 @@ def test_a_wrong_argument_gets_one_clear_line_and_exit_code_2(
     (tmp_path / "EMPTY").mkdir()
     places = {"OUT": str(tmp_path / "out"), "EMPTY": str(tmp_path / "EMPTY")}
     filled = [places.get(one, one.replace("OUT/", f"{tmp_path}/out/")) for one in arguments]
-    try:
-        code = run_command(annotate.main, filled)
-    except SystemExit as leaving:  # argparse's own way out
-        code = int(leaving.code or 0)
-    said = capsys.readouterr().err
-    assert code == 2, said
-    assert message in said
-    assert "Traceback" not in said
-    assert len([line for line in said.splitlines() if "error: " in line]) == 1
+    check_refusal(lambda: run_command(annotate.main, filled), message, capsys)
 
 
 def test_status_and_prune_of_nothing_say_so(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from jobs.cli import run_command
 from storage.catalog import Catalog
 from storage.stores import Store
 from tests.clips import make_clip
+from tests.jobs.refused import check_refusal
 from tests.jobs.test_annotate import command
 from tests.pipeline.light_stages import light_catalog
 
@@ -78,15 +79,7 @@ def places(tmp_path: Path) -> dict[str, str]:
 def test_a_wrong_argument_gets_one_clear_line_and_exit_code_2(
     places: dict[str, str], arguments: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        code = run_command(plan.main, [places.get(one, one) for one in arguments])
-    except SystemExit as leaving:  # argparse's own way out
-        code = int(leaving.code or 0)
-    said = capsys.readouterr().err
-    assert code == 2, said
-    assert message in said
-    assert "Traceback" not in said
-    assert len([line for line in said.splitlines() if "error: " in line]) == 1
+    check_refusal(lambda: run_command(plan.main, [places.get(one, one) for one in arguments]), message, capsys)
 
 
 @pytest.mark.parametrize(

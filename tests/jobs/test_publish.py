@@ -15,6 +15,7 @@ from pipeline.publish import Publish
 from pipeline.spec import Specs
 from storage.releases import Releases
 from storage.stores import Store
+from tests.jobs.refused import check_refusal
 from tests.pipeline.publishing import tasks_here
 from tests.pipeline.stage_maker import SPECS, Maker, failing, ids_of
 
@@ -80,15 +81,7 @@ def test_a_failed_gate_is_named_with_its_number(output: str, capsys: pytest.Capt
 def test_a_wrong_argument_gets_one_clear_line(
     output: str, arguments: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    filled = [one.replace("OUT", output) for one in arguments]
-    try:
-        code = run(*filled)
-    except SystemExit as leaving:  # argparse's own way out
-        code = int(leaving.code or 0)
-    said = capsys.readouterr().err
-    assert code == 2, said
-    assert message in said
-    assert len([line for line in said.splitlines() if "error: " in line]) == 1
+    check_refusal(lambda: run(*[one.replace("OUT", output) for one in arguments]), message, capsys)
 
 
 def test_prune_removes_releases_that_were_never_finished_and_no_other(
