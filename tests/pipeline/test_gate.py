@@ -1,14 +1,11 @@
 """The gate: how much may be out, what it says twice, and who holds a GPU."""
 
 import asyncio
-import threading
 
 import pytest
 
 from pipeline.gate import Gate, GateConfig
-from pipeline.heartbeat import SILENT_SECONDS, Answer, WorkerPhase, WorkerState
-from pipeline.spec import StageSpec
-from pipeline.worker import StageHolder
+from pipeline.heartbeat import SILENT_SECONDS, WorkerPhase, WorkerState
 
 
 def state(phase: WorkerPhase = "ready", node: str = "node") -> WorkerState:
@@ -71,56 +68,6 @@ def test_workers_hold_gpus_while_they_are_heard_of(monkeypatch: pytest.MonkeyPat
         assert await workers(gate) == {"caption": 1}
 
     asyncio.run(run())
-
-
-class Heard:
-    """A teller that remembers in which phase a worker was, and wants stacks while a call runs."""
-
-    def __init__(self) -> None:
-        self.phases: list[str] = []
-        self.texts: list[str] = []
-
-    def beat(self, stage: str, worker: str, state: WorkerState) -> Answer:
-        self.phases.append(state.phase)
-        return "stacks" if state.busy_seconds > 0 else "go on"
-
-    def stacks(self, stage: str, worker: str, text: str) -> None:
-        self.texts.append(text)
-
-    def node(self) -> str:
-        return "node"
-
-    def started(self, line: object, stage: str) -> None:
-        raise AssertionError("no item runs here")
-
-    def cannot_start(self, stage: str, reason: str) -> None:
-        raise AssertionError("the stage starts")
-
-
-def test_a_worker_is_heard_of_before_its_stage_is_built_and_says_when_it_is_ready() -> None:
-    heard, built = Heard(), list[list[str]]()
-
-    def build() -> object:
-        built.append(list(heard.phases))
-        return object()
-
-    StageHolder(StageSpec(name="caption", fingerprint="c", build=build), heard)
-    assert built[0][-1] == "loads"
-    assert heard.phases[-1] == "ready"
-
-
-def test_a_worker_whose_call_hangs_answers_with_the_stack_of_that_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.heartbeat.BEAT_SECONDS", 0.01)
-    heard, told = Heard(), threading.Event()
-    holder = StageHolder(StageSpec(name="caption", fingerprint="c", build=object), heard)
-
-    def a_call_that_waits(stage: object) -> None:
-        while not heard.texts:
-            told.wait(0.01)
-
-    holder.call(a_call_that_waits)
-    assert "a_call_that_waits" in heard.texts[0]
-    assert "thread MainThread" in heard.texts[0]
 
 
 def test_a_worker_that_ends_while_it_loads_has_failed_unless_its_node_went(monkeypatch: pytest.MonkeyPatch) -> None:

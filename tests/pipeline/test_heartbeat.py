@@ -1,0 +1,128 @@
+"""What a worker says of itself, and when it leaves on its own."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from pipeline import heartbeat
+from pipeline.heartbeat import ORPHAN_EXIT, Answer, Heartbeat, WorkerState
+from pipeline.spec import StageSpec
+from pipeline.worker import StageHolder
+
+
+the_thread_ends = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
+class Heard:
+    """A teller that remembers in which phase a worker was, and answers as it is told to."""
+
+    def __init__(self, idle: Answer = "go on", busy: Answer = "go on") -> None:
+        self.idle, self.busy = idle, busy
+        self.phases: list[str] = []
+        self.texts: list[str] = []
+
+    def beat(self, stage: str, worker: str, state: WorkerState) -> Answer:
+        self.phases.append(state.phase)
+        return self.busy if state.busy_seconds > 0 else self.idle
+
+    def stacks(self, stage: str, worker: str, text: str) -> None:
+        self.texts.append(text)
+
+    def node(self) -> str:
+        return "node"
+
+    def started(self, line: object, stage: str) -> None:
+        raise AssertionError("no item runs here")
+
+    def cannot_start(self, stage: str, reason: str) -> None:
+        raise AssertionError("the stage starts")
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once the worker has left; here its thread alone ends."""
+    event = threading.Event()
+
+    def leave(code: int) -> None:
+        assert code == ORPHAN_EXIT
+        event.set()
+        raise SystemExit
+
+    monkeypatch.setattr("pipeline.heartbeat.os._exit", leave)
+    monkeypatch.setattr("pipeline.heartbeat.logging.shutdown", lambda: None)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(heartbeat, "ORPHAN_SECONDS", 0.1)
+    return event
+
+
+@contextmanager
+def ready_worker(heard: Heard) -> Iterator[Heartbeat]:
+    worker = Heartbeat(heard, "caption", "node")
+    worker.enter("ready")
+    yield worker
+    heard.idle = heard.busy = "go on"
+
+
+def beats(heard: Heard, more: int) -> None:
+    """Waits until the worker has been heard of so often again."""
+    enough, pause = len(heard.phases) + more, threading.Event()
+    while len(heard.phases) < enough:
+        pause.wait(0.01)
+
+
+def test_a_worker_is_heard_of_before_its_stage_is_built_and_says_when_it_is_ready() -> None:
+    heard, built = Heard(), list[list[str]]()
+
+    def build() -> object:
+        built.append(list(heard.phases))
+        return object()
+
+    StageHolder(StageSpec(name="caption", fingerprint="c", build=build), heard)
+    assert built[0][-1] == "loads"
+    assert heard.phases[-1] == "ready"
+
+
+def test_a_worker_whose_call_hangs_answers_with_the_stack_of_that_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+    heard, told = Heard(busy="stacks"), threading.Event()
+    holder = StageHolder(StageSpec(name="caption", fingerprint="c", build=object), heard)
+
+    def a_call_that_waits(stage: object) -> None:
+        while not heard.texts:
+            told.wait(0.01)
+
+    holder.call(a_call_that_waits)
+    assert "a_call_that_waits" in heard.texts[0]
+    assert "thread MainThread" in heard.texts[0]
+
+
+@the_thread_ends
+def test_a_worker_that_still_works_when_its_phase_is_over_leaves(left: threading.Event) -> None:
+    heard = Heard(busy="over")
+    with ready_worker(heard) as worker, worker.call():
+        assert left.wait(10)
+
+
+@the_thread_ends
+def test_a_worker_that_still_loads_when_its_phase_is_over_leaves(left: threading.Event) -> None:
+    heard = Heard(idle="over")
+    Heartbeat(heard, "caption", "node").enter("loads")
+    assert left.wait(10)
+
+
+def test_a_worker_that_is_idle_when_its_phase_is_over_is_left_to_ray(left: threading.Event) -> None:
+    heard = Heard(idle="over")
+    with ready_worker(heard):
+        beats(heard, 30)
+        assert not left.is_set()
+
+
+def test_a_call_that_ends_soon_after_its_phase_may_end(left: threading.Event) -> None:
+    heard = Heard(busy="over")
+    with ready_worker(heard) as worker:
+        with worker.call():
+            beats(heard, 2)
+        beats(heard, 30)
+        assert not left.is_set()
