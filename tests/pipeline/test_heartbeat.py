@@ -11,7 +11,6 @@ from pipeline.heartbeat import ORPHAN_EXIT, Answer, Heartbeat, WorkerState
 from pipeline.spec import StageSpec
 from pipeline.worker import StageHolder
 
-
 the_thread_ends = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
 
