@@ -65,6 +65,7 @@ def filled(folder: Path) -> str:
     return uri
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(moments=st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=3))
 def test_a_publish_that_dies_at_any_write_ends_as_if_nothing_had_happened(
