@@ -10,18 +10,19 @@ from filelock import FileLock
 
 
 @contextlib.contextmanager
-def gpu_turn(num_gpus: float, node: str, folder: str | None = None) -> Iterator[None]:
+def gpu_turn(num_gpus: float, folder: str | None = None) -> Iterator[None]:
     """Holds a worker's GPU for its start; the lock goes with the process, however that ends.
+
+    It is the machine's GPU, whichever cluster the worker belongs to, so that its file is one for all runs.
 
     Args:
         num_gpus: The worker's share; who has whole GPUs waits for nobody.
-        node: Ray's id of the node, so that nodes on one machine are told apart.
         folder: Where the lock lies; the system's temporary folder unless given.
     """
     if not 0 < num_gpus < 1:
         yield
         return
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # Ray gives each worker its own
-    name = f"reelscribe-gpu-{os.getuid()}-{node}-{gpus.replace('/', '_') or 'all'}.lock"
+    name = f"reelscribe-gpu-{os.getuid()}-{gpus.replace('/', '_') or 'all'}.lock"
     with FileLock(Path(folder or tempfile.gettempdir()) / name):
         yield

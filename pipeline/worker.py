@@ -50,9 +50,8 @@ class StageHolder:
         self._build = spec.build
         self._name = spec.name
         self._num_gpus = spec.pool.num_gpus
-        self._node = teller.node() if teller is not None else ""
         self._lock = threading.Lock()
-        self._heart = Heartbeat(teller, spec.name, self._node) if teller is not None else None
+        self._heart = Heartbeat(teller, spec.name, teller.node()) if teller is not None else None
         try:
             self._stage = self._start()
         except Exception as error:
@@ -64,7 +63,7 @@ class StageHolder:
     def _start(self) -> Any:  # noqa: ANN401 - whatever the spec builds
         """Builds the stage; alone on a GPU that it shares."""
         self._enter("queues")
-        with gpu_turn(self._num_gpus, self._node):
+        with gpu_turn(self._num_gpus):
             self._enter("loads")
             stage = self._build()
         self._enter("ready")

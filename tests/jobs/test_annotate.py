@@ -1,104 +1,23 @@
 """The main command as a user runs it: real files in, every real engine, Parquet out; and what wrong input gets."""
 
-import contextlib
 import json
-import os
 import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
-import psutil
-import pyarrow.parquet as pq
 import pytest
 
 from jobs import annotate
 from jobs.cli import run_command
 from records.outcomes import STAGES
-from tests.clips import make_clip
+from tests.jobs.described import Described, command, items_of
 from tests.jobs.refused import check_refusal
-from tests.media import shared_media
 
 BROKEN = {"broken", "corrupted"}
 """The only items that are truly broken: one made here, one of the real clips."""
-
-
-def command(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", f"jobs.{name}", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-
-
-@dataclass(frozen=True)
-class Described:
-    """One finished run."""
-
-    source: Path
-    output: Path
-    printed: str
-    left_behind: set[str]
-    """What its workers and engines have left in the temporary folder and in shared memory."""
-
-    def table(self, stage: str) -> dict[str, dict[str, Any]]:
-        """The stage's lines by video id, from its Parquet files alone."""
-        files = sorted((self.output / "stages" / stage).rglob("*.parquet"))
-        lines = [line for file in files for line in pq.read_table(file).to_pylist()]
-        assert len({line["video_id"] for line in lines}) == len(lines)
-        return {line["video_id"]: line for line in lines}
-
-
-def make_source(folder: Path) -> None:
-    make_clip(folder / "moving.mp4", seconds=2.0)
-    make_clip(folder / "turned.mp4", seconds=1.0, width=160, height=96, rotation=90)
-    make_clip(folder / "mute.mp4", seconds=1.0, audio=False)
-    make_clip(folder / "sound.wav", codec=None, audio_codec="pcm_s16le", seconds=2.0)
-    (folder / "broken.mp4").write_bytes(b"this is no video" * 100)
-    media = shared_media()
-    for file in sorted(media.iterdir()) if media is not None else []:
-        shutil.copy(file, folder / file.name)
-
-
-@pytest.fixture(scope="module")
-def described(tmp_path_factory: pytest.TempPathFactory) -> Described:
-    source, output = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("described") / "out"
-    make_source(source)
-    titles = source / "titles.csv"
-    titles.write_text("video_id,title,views\nmoving,A square that moves,12\nturned,A turned square,3\n")
-    arguments = ["--source", str(source), "--output", str(output), "--metadata", str(titles), "--recipe", "tiny"]
-    before = semaphores()
-    with tempfile.TemporaryDirectory(prefix="t") as folder:  # short: the engines' sockets lie in it
-        done = command("annotate", *arguments, TMPDIR=folder)
-        # Theirs, for every later process: torch's cache, and onnxruntime's name for this machine.
-        left = {name for name in os.listdir(folder) if not name.startswith(("torchinductor", ".ses"))}
-    assert done.returncode == 0, done.stderr[-3000:]
-    return Described(source, output, done.stdout, left | (semaphores() - before))
-
-
-def semaphores() -> set[str]:
-    """Named semaphores that no living process has mapped."""
-    mapped: set[int] = set()
-    for process in psutil.process_iter():
-        with contextlib.suppress(OSError):  # gone
-            lines = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
-            mapped |= {int(line.split()[4]) for line in lines if "/dev/shm/sem." in line}
-    found = {entry.name: entry.inode() for entry in os.scandir("/dev/shm") if entry.name.startswith("sem.")}
-    return {name for name, inode in found.items() if inode not in mapped}
-
-
-def items_of(source: Path) -> set[str]:
-    return {file.stem for file in source.iterdir() if file.suffix != ".csv"}
 
 
 @pytest.mark.engine

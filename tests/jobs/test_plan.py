@@ -11,8 +11,8 @@ from jobs.cli import run_command
 from storage.catalog import Catalog
 from storage.stores import Store
 from tests.clips import make_clip
+from tests.jobs.described import command
 from tests.jobs.refused import check_refusal
-from tests.jobs.test_annotate import command
 from tests.pipeline.light_stages import light_catalog
 
 PRICES = """\

@@ -15,7 +15,7 @@ from tests.pipeline.ray_host import ROOT
 HOLD = """
 import sys
 from pipeline.gpu_turn import gpu_turn
-with gpu_turn(0.5, "n", sys.argv[1]):
+with gpu_turn(0.5, sys.argv[1]):
     print("mine", flush=True)
     sys.stdin.read()
 """
@@ -33,24 +33,20 @@ def free(lock: Path) -> bool:
         return False
 
 
-def test_a_share_is_held_and_another_gpu_and_another_node_have_turns_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_share_is_held_and_another_gpu_has_turns_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with gpu_turn(0.5, "n", str(tmp_path)):
+    with gpu_turn(0.5, str(tmp_path)):
         (held,) = locks(tmp_path)
         assert not free(held)
-        with gpu_turn(0.5, "m", str(tmp_path)):
-            assert len(locks(tmp_path)) == 2
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-        with gpu_turn(0.5, "n", str(tmp_path)):
-            assert len(locks(tmp_path)) == 3
+        with gpu_turn(0.5, str(tmp_path)):
+            assert len(locks(tmp_path)) == 2
     assert free(held)
 
 
 @pytest.mark.parametrize("num_gpus", [0.0, 1.0, 2.0])
 def test_who_shares_no_gpu_takes_no_turn(tmp_path: Path, num_gpus: float) -> None:
-    with gpu_turn(num_gpus, "n", str(tmp_path)):
+    with gpu_turn(num_gpus, str(tmp_path)):
         assert locks(tmp_path) == []
 
 
@@ -64,5 +60,5 @@ def test_a_killed_holder_lets_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert not free(held)
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
-        with gpu_turn(0.5, "n", str(tmp_path)):
+        with gpu_turn(0.5, str(tmp_path)):
             assert not free(held)

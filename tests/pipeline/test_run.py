@@ -106,26 +106,6 @@ def test_other_batches_and_pools_change_nothing(undisturbed: tuple[Path, Path]) 
     assert run_light(output, light_specs(log), config=config).shards_pending == 0
 
 
-def test_expired_credentials_stop_the_run_and_nothing_false_is_committed(tmp_path: Path) -> None:
-    output, log = tmp_path / "out", tmp_path / "reads"
-    ids = [f"clip-{number:03d}" for number in range(200)]
-    light_catalog(str(output), ids, shard_size=5)
-    report = run_light(output, light_specs(log, forbidden_after=80))
-    assert report.stopped is not None
-    assert "forbidden" in report.stopped
-    tables = committed(output, light_specs(log))
-    assert all(line["type"] != "Failure" for lines in tables.values() for line in lines.values())
-    assert 0 < len(tables["decode"]) < 200
-    before = stage_files(output)
-    report = run_light(output, light_specs(log))
-    assert report.stopped is None
-    tables = committed(output, light_specs(log))
-    assert {stage: len(lines) for stage, lines in tables.items()} == dict.fromkeys(tables, 200)
-    assert all(line["type"] != "Failure" for lines in tables.values() for line in lines.values())
-    after = stage_files(output)
-    assert {name: after[name] for name in before} == before
-
-
 def test_retry_failed_runs_those_rows_alone(tmp_path: Path) -> None:
     output, log = tmp_path / "out", tmp_path / "reads"
     light_catalog(str(output), ["a", "b", "missing-1", "c", "missing-2", "d"], shard_size=3)

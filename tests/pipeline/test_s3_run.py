@@ -12,6 +12,7 @@ from storage.stores import Store
 from tests.clips import clip_bytes
 from tests.pipeline.drivers import Environment, last_report, light_job, run_light_job
 from tests.pipeline.light_stages import light_specs
+from tests.pipeline.publishing import objects
 from tests.pipeline.runs import committed, same_tables
 from tests.s3 import S3Server
 
@@ -103,8 +104,11 @@ def test_credentials_that_expire_stop_the_run_and_commit_nothing_false(
     tables = committed(output, specs)
     assert 0 < len(tables["decode"]) < CLIPS
     assert all(line["type"] != "Failure" for lines in tables.values() for line in lines.values())
+    before = objects(output, "stages/")
 
     run_light_job(output, tmp_path / "again", drivers_ray, source=source)
+    after = objects(output, "stages/")
+    assert {path: after[path] for path in before} == before
     same_tables(committed(output, specs), committed(local_output, specs))
 
 
