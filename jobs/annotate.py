@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from cluster.prices import read_prices
 from jobs.cli import (
     FAILED_EXIT,
     add_config_arguments,
@@ -25,8 +26,9 @@ from pipeline.limits import Limits, parse_deadline
 from pipeline.order import column_of
 from pipeline.report import RunReport
 from pipeline.retry import parse_kinds
-from pipeline.run import Run, RunRequest, new_run_id
+from pipeline.run import Run, new_run_id
 from pipeline.run_plan import read_plan
+from pipeline.run_request import RunRequest
 from pipeline.spec import select_specs
 from pipeline.stats import kinds_text
 from storage.leases import Lease
@@ -63,6 +65,9 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
         "--plan",
         metavar="FILE",
         help="a plan of jobs.plan, path or URI: its pool sizes; the report says how it came",
+    )
+    arguments.add_argument(
+        "--prices", metavar="FILE", help="what nodes cost, as for jobs.plan: the report says what each stage cost"
     )
     arguments.add_argument("--limit", type=positive, metavar="N", help="stop after N items, rounded up to whole shards")
     arguments.add_argument(
@@ -109,6 +114,7 @@ def main(argv: Sequence[str]) -> int:
     console = console_and_logging(verbose=options.verbose)
     retry_kinds = parse_kinds(options.retry_failed) if options.retry_failed is not None else None
     deadline_seconds = parse_deadline(options.deadline) if options.deadline is not None else None
+    prices = read_prices(options.prices) if options.prices is not None else None
     specs = build_specs(config)
     if plan is not None:
         plan.check(specs)
@@ -142,6 +148,7 @@ def main(argv: Sequence[str]) -> int:
             output_uri=options.output,
             recipe=options.recipe or (plan.recipe if plan is not None else ""),
             plan=plan,
+            prices=prices,
             stages=options.stages,
             retry_kinds=retry_kinds,
             limit=options.limit,

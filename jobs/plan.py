@@ -23,6 +23,7 @@ from jobs.cli import (
 from jobs.listing import list_into_catalog
 from jobs.plan_table import draw_plan
 from pipeline.assemble import build_specs
+from pipeline.cluster_view import connected_nodes
 from pipeline.config import RunConfig
 from pipeline.limits import parse_deadline
 from pipeline.planning import (
@@ -31,8 +32,6 @@ from pipeline.planning import (
     PlanRequest,
     accelerator_of,
     bare_loads,
-    connected_nodes,
-    plan_prices,
     plan_run,
 )
 from pipeline.probe import Probe, ProbeResult
@@ -40,7 +39,7 @@ from pipeline.progress import clock
 from pipeline.ray_session import ray_session
 from pipeline.reader import ShardReader
 from pipeline.run import new_run_id
-from pipeline.run_plan import FOLDER
+from pipeline.run_plan import FOLDER, ClusterPrices
 from pipeline.sample import sample_lines
 from pipeline.spec import Specs, select_specs
 from pipeline.unfinished import rows_to_do, unfinished_plan
@@ -182,7 +181,7 @@ def _say(options: argparse.Namespace, store: Store, planned: Planned, probed: Pr
         Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH),
         planned,
         probed.result,
-        probe_prices=plan_prices(probed.nodes, request.prices) if request.prices is not None else None,
+        probe_prices=ClusterPrices.of(probed.nodes, request.prices) if request.prices is not None else None,
         deadline_seconds=request.deadline_seconds,
     )
     print(f"Run it       python -m jobs.annotate --output {options.output} --plan {store.uri(path)}")

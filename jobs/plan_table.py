@@ -8,7 +8,7 @@ from cluster.estimate import LEVEL, Interval
 from pipeline.planning import Planned
 from pipeline.probe import ProbeResult
 from pipeline.progress import clock
-from pipeline.run_plan import PlanPrices
+from pipeline.run_plan import ClusterPrices
 
 
 def draw_plan(
@@ -16,7 +16,7 @@ def draw_plan(
     planned: Planned,
     probe: ProbeResult,
     *,
-    probe_prices: PlanPrices | None,
+    probe_prices: ClusterPrices | None,
     deadline_seconds: float | None,
 ) -> None:
     """Prints the plan.
@@ -101,7 +101,7 @@ def _deadline(seconds: Interval, deadline_seconds: float) -> str:
     return f"Deadline     in {clock(deadline_seconds)}: {met if seconds.middle <= deadline_seconds else 'missed'}"
 
 
-def _probe_lines(probe: ProbeResult, prices: PlanPrices | None) -> list[str]:
+def _probe_lines(probe: ProbeResult, prices: ClusterPrices | None) -> list[str]:
     cost = f" and {probe.seconds / 3600 * prices.cluster_per_hour:.2f} {prices.currency}" if prices is not None else ""
     failed = {name: stage.failed for name, stage in probe.stages.items() if stage.failed}
     lines = [

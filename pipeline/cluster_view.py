@@ -1,5 +1,7 @@
 """What the connected cluster has and what it may grow to: Ray's live nodes, and the groups that the user names."""
 
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,8 +9,12 @@ import ray
 
 from cluster.capacity import Capacity
 from cluster.nodes import ACCELERATOR_LABEL, GROUP_LABEL, Cluster, NodeGroup, NodeKind
+from cluster.packing import Nodes, NodeType
+from pipeline.ray_session import in_cluster
 
 _HEAD = "node:__internal_head__"
+_MOST_BYTES = 2**44
+"""Memory of a node where a group does not say."""
 
 
 def read_cluster(groups: Sequence[NodeGroup] = ()) -> Cluster:
@@ -42,4 +48,31 @@ def _live(node: Mapping[str, Any]) -> NodeKind:
         accelerators=frozenset({labels[ACCELERATOR_LABEL]} if ACCELERATOR_LABEL in labels else ()),
         labels=labels,
         is_head=_HEAD in node["Resources"],
+    )
+
+
+def connected_nodes(groups: Sequence[NodeGroup]) -> tuple[Nodes, float | None]:
+    """The nodes of the connected cluster, those that its groups may grow to included; its cores where Ray runs here.
+
+    Args:
+        groups: As `read_cluster` takes them.
+    """
+    found: Counter[NodeType] = Counter()
+    for kind in read_cluster(groups).kinds:
+        if kind.each.cpus or kind.each.gpus:
+            found[_node_type(kind)] += kind.count
+    return dict(found), None if in_cluster() else float(os.cpu_count() or 1)
+
+
+def _node_type(kind: NodeKind) -> NodeType:
+    cpus, gpus = kind.each.cpus, int(kind.each.gpus)
+    accelerator = min(kind.accelerators) if len(kind.accelerators) == 1 else None
+    text = f"{cpus:g}-cpu" + (f"-{gpus}-{(accelerator or 'gpu').lower()}" if gpus else "")
+    return NodeType(
+        name=kind.name if kind.is_group else text,
+        cpus=cpus,
+        gpus=gpus,
+        accelerator=accelerator if gpus else None,
+        # Nodes that are alike differ by some pages.
+        memory_bytes=int(min(kind.each.memory_bytes, _MOST_BYTES)) // 2**30 * 2**30,
     )

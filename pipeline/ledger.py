@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.pool_watch import PoolTime
 from pipeline.progress import clock
-from pipeline.run_plan import PlanPrices, RunPlan
+from pipeline.run_plan import ClusterPrices, RunPlan
 from pipeline.stats import StageStats
 
 
@@ -47,7 +47,7 @@ def make_ledger(
     stages: Mapping[str, StageStats],
     times: Mapping[str, PoolTime],
     shapes: Mapping[str, WorkerShape],
-    prices: PlanPrices | None,
+    prices: ClusterPrices | None,
 ) -> dict[str, LedgerLine]:
     """Stage to its line, for stages that had a pool.
 
@@ -64,7 +64,7 @@ def make_ledger(
     }
 
 
-def _line(stats: StageStats, time: PoolTime, shape: WorkerShape, prices: PlanPrices | None) -> LedgerLine:
+def _line(stats: StageStats, time: PoolTime, shape: WorkerShape, prices: ClusterPrices | None) -> LedgerLine:
     held = time.loading_seconds + time.ready_seconds
     idle = time.starved_seconds + time.blocked_seconds
     busy = min(stats.busy_seconds, max(time.ready_seconds - idle, 0.0))
@@ -88,13 +88,13 @@ def _line(stats: StageStats, time: PoolTime, shape: WorkerShape, prices: PlanPri
     )
 
 
-def _price_per_hour(shape: WorkerShape, prices: PlanPrices) -> float:
+def _price_per_hour(shape: WorkerShape, prices: ClusterPrices) -> float:
     """Of one worker: its GPUs with all that their nodes have, or its CPUs of nodes without."""
     return shape.gpus * prices.gpu_per_hour if shape.gpus else shape.cpus * prices.cpu_per_hour
 
 
 def ledger_markdown(
-    ledger: Mapping[str, LedgerLine], prices: PlanPrices | None, seconds: float, items: int
+    ledger: Mapping[str, LedgerLine], prices: ClusterPrices | None, seconds: float, items: int
 ) -> list[str]:
     """The ledger for people."""
     if not ledger:
@@ -122,7 +122,7 @@ def ledger_markdown(
         pools = sum(line.price or 0.0 for line in ledger.values())
         lines += [
             "",
-            f"The nodes as planned cost {whole:.2f} {prices.currency} for {clock(seconds)}, "
+            f"All nodes of the cluster cost {whole:.2f} {prices.currency} for {clock(seconds)}, "
             f"{whole / max(items, 1) * 1000:.4g} for 1,000 items; {max(whole - pools, 0.0):.2f} of it no pool held.",
         ]
     return [*lines, ""]

@@ -1,8 +1,6 @@
 """From a probe to a plan: loads of the stages, sizes on a cluster, and what they will come to."""
 
 import math
-import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,21 +8,17 @@ import ray
 
 from cluster.cheapest import Work, cheapest
 from cluster.estimate import Costs, Interval, Prediction, cautious, estimate, predict
-from cluster.nodes import ACCELERATOR_LABEL, NodeGroup, NodeKind
-from cluster.packing import Need, Nodes, NodeType
+from cluster.nodes import ACCELERATOR_LABEL
+from cluster.packing import Need, Nodes
 from cluster.prices import PriceTable
 from cluster.sizing import Cluster, PhaseSize, Sizing, StageLoad, rate, size_pools
-from pipeline.cluster_view import read_cluster
 from pipeline.graph import READER_CPUS, READERS, GraphConfig
 from pipeline.probe import ProbeResult
-from pipeline.ray_session import in_cluster
-from pipeline.run_plan import PlanPrices, RunPlan, StagePrediction
+from pipeline.run_plan import ClusterPrices, RunPlan, StagePrediction
 from pipeline.spec import Specs
 
 RESERVED = (*[Need(cpus=READER_CPUS)] * READERS, Need(cpus=1.0))
 """What runs beside the pools: readers, and Ray Data's repartition, which takes a whole slot."""
-_MOST_BYTES = 2**44
-"""Memory of a node where a group does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,33 +75,6 @@ def bare_loads(specs: Specs, rows: Mapping[str, int], graph: GraphConfig) -> lis
             )
         )
     return loads
-
-
-def connected_nodes(groups: Sequence[NodeGroup]) -> tuple[Nodes, float | None]:
-    """The nodes of the connected cluster, those that its groups may grow to included; its cores where Ray runs here.
-
-    Args:
-        groups: As `pipeline.cluster_view` takes them.
-    """
-    found: Counter[NodeType] = Counter()
-    for kind in read_cluster(groups).kinds:
-        if kind.each.cpus or kind.each.gpus:
-            found[_node_type(kind)] += kind.count
-    return dict(found), None if in_cluster() else float(os.cpu_count() or 1)
-
-
-def _node_type(kind: NodeKind) -> NodeType:
-    cpus, gpus = kind.each.cpus, int(kind.each.gpus)
-    accelerator = min(kind.accelerators) if len(kind.accelerators) == 1 else None
-    text = f"{cpus:g}-cpu" + (f"-{gpus}-{(accelerator or 'gpu').lower()}" if gpus else "")
-    return NodeType(
-        name=kind.name if kind.is_group else text,
-        cpus=cpus,
-        gpus=gpus,
-        accelerator=accelerator if gpus else None,
-        # Nodes that are alike differ by some pages.
-        memory_bytes=int(min(kind.each.memory_bytes, _MOST_BYTES)) // 2**30 * 2**30,
-    )
 
 
 def accelerator_of(node_id: str) -> str | None:
@@ -195,7 +162,7 @@ def _plan(
 ) -> RunPlan:
     nodes = sizing.cluster.nodes
     slowest = min(sizing.phases, key=lambda phase: phase.items_per_second)
-    prices = plan_prices(nodes, request.prices) if request.prices is not None else None
+    prices = ClusterPrices.of(nodes, request.prices) if request.prices is not None else None
     return RunPlan(
         plan_id=request.plan_id,
         recipe=request.recipe,
@@ -242,24 +209,6 @@ def _stage(
         seconds_per_item=Interval.of(costs[name].seconds, costs[name].seconds_draws),
         busy_share=max(busy, default=0.0),
         output_bytes_per_item=probe.stages[name].output_bytes_per_item,
-    )
-
-
-def plan_prices(nodes: Nodes, table: PriceTable) -> PlanPrices | None:
-    """What a cluster costs, and its GPUs and CPUs each; None where the table does not know a node."""
-    whole = table.price_per_hour(nodes)
-    with_gpus = {type_: count for type_, count in nodes.items() if type_.gpus}
-    without = {type_: count for type_, count in nodes.items() if not type_.gpus}
-    of_gpus, of_cpus = table.price_per_hour(with_gpus), table.price_per_hour(without)
-    if whole is None or of_gpus is None or of_cpus is None:
-        return None
-    gpus = sum(type_.gpus * count for type_, count in with_gpus.items())
-    cpus = sum(type_.cpus * count for type_, count in without.items())
-    return PlanPrices(
-        currency=table.currency,
-        cluster_per_hour=whole,
-        gpu_per_hour=of_gpus / gpus if gpus else 0.0,
-        cpu_per_hour=of_cpus / cpus if cpus else 0.0,
     )
 
 

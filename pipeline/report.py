@@ -11,7 +11,7 @@ from pipeline.ledger import LedgerLine, WorkerShape, ledger_markdown, make_ledge
 from pipeline.pool_watch import PoolTime
 from pipeline.progress import clock
 from pipeline.remaining import StageRemaining
-from pipeline.run_plan import RunPlan
+from pipeline.run_plan import ClusterPrices, RunPlan
 from pipeline.spec import Specs
 from pipeline.stats import StageStats, kinds_text
 
@@ -66,6 +66,8 @@ class RunReport:
     """Stage to where its pool's time and money went."""
     plan: RunPlan | None = None
     """What was planned, where a plan was given."""
+    prices: ClusterPrices | None = None
+    """What the cluster costs, where somebody has said so."""
     stopped: str | None = None
     """Why the run ended early, or None."""
     planned_stop: bool = False
@@ -81,7 +83,7 @@ class RunReport:
     def keep_ledger(self, times: Mapping[str, PoolTime], specs: Specs) -> None:
         """Settles the ledger; the stages are counted already."""
         shapes = {name: WorkerShape(cpus=spec.pool.num_cpus, gpus=spec.pool.num_gpus) for name, spec in specs.items()}
-        self.ledger = make_ledger(self.stages, times, shapes, self.plan.prices if self.plan is not None else None)
+        self.ledger = make_ledger(self.stages, times, shapes, self.prices)
 
     def as_json(self) -> str:
         """The report for programs."""
@@ -132,8 +134,7 @@ class RunReport:
         return stages + (f"; about {clock(rows / pace)} at this run's pace" if pace else "")
 
     def _ledger_lines(self) -> list[str]:
-        prices = self.plan.prices if self.plan is not None else None
-        lines = ledger_markdown(self.ledger, prices, self.seconds, self.items_run)
+        lines = ledger_markdown(self.ledger, self.prices, self.seconds, self.items_run)
         if self.plan is None:
             return lines
         return lines + plan_markdown(

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pipeline.adopt import PendingShards, adopt_journals
 from pipeline.breaker import Breaker
-from pipeline.cluster_view import read_cluster
+from pipeline.cluster_view import connected_nodes, read_cluster
 from pipeline.committer import Committer
 from pipeline.config import RunConfig
 from pipeline.execute import Phase
@@ -32,12 +32,12 @@ from pipeline.remaining import Remaining
 from pipeline.report import RunReport, library_versions
 from pipeline.retry import failed_shards
 from pipeline.run_metrics import PhaseMetrics
-from pipeline.run_plan import RunPlan, planned_phases
+from pipeline.run_plan import ClusterPrices, planned_phases
+from pipeline.run_request import RunRequest
 from pipeline.spec import Specs, select_specs
 from pipeline.stats import RunStats
 from pipeline.stop import StopFlag, watch_signals
 from pipeline.tasks import Tasks
-from records.errors import UserError
 from records.items import CatalogItem
 from storage.catalog import Catalog
 from storage.faults import redact
@@ -47,26 +47,6 @@ from storage.stage_tables import StageTables
 from storage.stores import Store
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequest:
-    """What one invocation asks for, beyond the config."""
-
-    output_uri: str
-    recipe: str = ""
-    """For the report only."""
-    stages: tuple[str, ...] | None = None
-    """Stages to run; None for all of the graph."""
-    retry_kinds: frozenset[str] | None = None
-    """Kinds of failure to run again; empty for every kind; None for none."""
-    shards: tuple[int, int | None] | None = None
-    """First shard that this run may touch and the one behind the last (None: to the end); None for all."""
-    limit: int | None = None
-    """Whole shards are run until so many items are reached; None for no limit."""
-    order: str = "oldest"
-    """Which shards go first, as `pipeline.order` reads it."""
-    plan: RunPlan | None = None  # its phases, and for the report its prediction and prices
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,6 +106,7 @@ class Run:
         with ray_session(self.config.local_ray, self.config.graph):
             needed = [stage for stage in selected if plan.pending_of(stage)]
             cluster = read_cluster(self.config.node_groups)
+            self._report.prices = self._prices()
             rows = int(catalog.live_counts()[plan.order].sum())
             self._placements = place_stages(self.specs, needed, cluster, rows)
             phases = planned_phases(self.request.plan, needed) or make_phases(self.specs, needed, cluster.capacity())
@@ -146,6 +127,15 @@ class Run:
                     graph = self._graph(catalog, selected, gate)
                     self._run_phase(catalog, phase_plan, graph, stages, stats, title)
 
+    def _prices(self) -> ClusterPrices | None:
+        """What the cluster costs, for the ledger: by the user's table, else as planned."""
+        if self.request.prices is None:
+            return self.request.plan.prices if self.request.plan is not None else None
+        prices = ClusterPrices.of(connected_nodes(self.config.node_groups)[0], self.request.prices)
+        if prices is None:
+            logger.warning("--prices has no node type like one of this cluster's nodes: the report names no prices")
+        return prices
+
     def _plan(self, catalog: Catalog, stages: Sequence[str], retried: Collection[str] = ()) -> Plan:
         """What `stages` must do; of those in `retried` an earlier phase has run the failures again."""
         tables = StageTables(self.store)
@@ -160,7 +150,7 @@ class Run:
             specs=self.specs,
             selected=stages,
             retry=failed_shards(tables, self.specs, again, kinds) if kinds is not None else None,
-            shard_range=_range_of(self.request.shards, catalog),
+            shard_range=self.request.shards_in(catalog),
         )
         if self.request.order != "oldest":
             plan = plan.ordered(shard_priority(catalog, self.request.order))
@@ -280,15 +270,6 @@ class Run:
     def _write_report(self) -> None:
         self.store.create(f"runs/{self.run_id}/report.json", self._report.as_json().encode())
         self.store.create(f"runs/{self.run_id}/report.md", self._report.as_markdown().encode())
-
-
-def _range_of(shards: tuple[int, int | None] | None, catalog: Catalog) -> range | None:
-    if shards is None:
-        return None
-    start, stop = shards
-    if start >= catalog.shard_count:
-        raise UserError(f"--shard-range: there is no shard {start}, the catalog has {catalog.shard_count}")
-    return range(start, catalog.shard_count if stop is None else min(stop, catalog.shard_count))
 
 
 def new_run_id() -> str:

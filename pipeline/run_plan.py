@@ -9,6 +9,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from cluster.estimate import Interval
+from cluster.packing import Nodes
+from cluster.prices import PriceTable
 from pipeline.spec import Specs
 from records.errors import TransientError, UserError
 from storage.stores import Store
@@ -32,8 +34,8 @@ class StagePrediction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanPrices:
-    """What the planned nodes cost."""
+class ClusterPrices:
+    """What the nodes of a cluster cost."""
 
     currency: str
     cluster_per_hour: float
@@ -41,6 +43,24 @@ class PlanPrices:
     """All that nodes with GPUs cost, for each of their GPUs."""
     cpu_per_hour: float
     """All that nodes without GPUs cost, for each of their CPUs; 0 where there are none: a GPU's price has its CPUs."""
+
+    @classmethod
+    def of(cls, nodes: Nodes, table: PriceTable) -> "ClusterPrices | None":
+        """The prices of these nodes; None where the table does not know one of them."""
+        whole = table.price_per_hour(nodes)
+        with_gpus = {type_: count for type_, count in nodes.items() if type_.gpus}
+        without = {type_: count for type_, count in nodes.items() if not type_.gpus}
+        of_gpus, of_cpus = table.price_per_hour(with_gpus), table.price_per_hour(without)
+        if whole is None or of_gpus is None or of_cpus is None:
+            return None
+        gpus = sum(type_.gpus * count for type_, count in with_gpus.items())
+        cpus = sum(type_.cpus * count for type_, count in without.items())
+        return cls(
+            currency=table.currency,
+            cluster_per_hour=whole,
+            gpu_per_hour=of_gpus / gpus if gpus else 0.0,
+            cpu_per_hour=of_cpus / cpus if cpus else 0.0,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +83,7 @@ class RunPlan:
     items_per_second: Interval
     gpu_hours: Interval
     cost: Interval | None = None
-    prices: PlanPrices | None = None
+    prices: ClusterPrices | None = None
     notes: Sequence[str] = field(default_factory=tuple)
 
     def as_yaml(self) -> str:

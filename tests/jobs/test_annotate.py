@@ -139,6 +139,7 @@ class TestDescribed:
         (["--output", "OUT", "--recipe", "tiny", "--source", "EMPTY"], "EMPTY"),
         (["--output", "OUT", "--recipe", "tiny", "--set", "caption.promt=x"], "did you mean 'caption.prompt'"),
         (["--output", "OUT", "--recipe", "tiny", "--config", "OUT/none.yaml"], "No such file"),
+        (["--output", "OUT", "--recipe", "tiny", "--prices", "OUT/none.yaml"], "No such file"),
         (["--output", "OUT", "--recipe", "tiny", "--stages", "captions"], "no stage 'captions' here"),
         (["--output", "OUT", "--recipe", "tiny", "--retry-failed", "timeouts"], "no kind of failure 'timeouts'"),
         (["--output", "OUT", "--recipe", "tiny", "--limit", "0"], "must be at least 1"),

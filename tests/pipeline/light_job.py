@@ -20,7 +20,8 @@ from pipeline.breaker import BreakerConfig
 from pipeline.builders import build_decode
 from pipeline.config import RunConfig
 from pipeline.execute import LoopConfig
-from pipeline.run import Run, RunRequest, new_run_id
+from pipeline.run import Run, new_run_id
+from pipeline.run_request import RunRequest
 from pipeline.spec import StageSpec
 from storage.faults import TimeLimits
 from storage.fetch import FetchConfig

@@ -17,7 +17,8 @@ from pipeline.graph import GraphConfig
 from pipeline.limits import Limits
 from pipeline.recipes import tiny
 from pipeline.report import RunReport
-from pipeline.run import Run, RunRequest, new_run_id
+from pipeline.run import Run, new_run_id
+from pipeline.run_request import RunRequest
 from pipeline.spec import Specs
 from records.arrow import to_dict
 from storage.catalog import Catalog

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from cluster.estimate import Interval
 from pipeline.ledger import WorkerShape, ledger_markdown, make_ledger, plan_markdown
 from pipeline.pool_watch import LOOK_SECONDS, PoolNow, PoolTime, PoolWatch
-from pipeline.run_plan import PlanPrices, RunPlan, StagePrediction
+from pipeline.run_plan import ClusterPrices, RunPlan, StagePrediction
 from pipeline.stats import StageStats
 
 SECONDS, SHARE = st.just(0.0) | st.floats(1e-3, 1e6), st.floats(0, 1)
-PRICES = PlanPrices(currency="EUR", cluster_per_hour=10.0, gpu_per_hour=4.0, cpu_per_hour=0.05)
+PRICES = ClusterPrices(currency="EUR", cluster_per_hour=10.0, gpu_per_hour=4.0, cpu_per_hour=0.05)
 
 
 @given(

@@ -8,8 +8,9 @@ import pytest
 from actors.stage import PoolConfig
 from cluster.nodes import NodeGroup
 from cluster.packing import NodeType
+from pipeline.cluster_view import connected_nodes
 from pipeline.graph import GraphConfig
-from pipeline.planning import Planned, PlanRequest, bare_loads, connected_nodes, plan_run
+from pipeline.planning import Planned, PlanRequest, bare_loads, plan_run
 from pipeline.probe import Probe, ProbeResult
 from pipeline.probe_worker import gpu_memory_bytes
 from pipeline.reader import ShardReader

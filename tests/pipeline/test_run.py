@@ -1,20 +1,32 @@
 """Whole runs of the light graph on a real Ray: what is committed, what runs again, and what never does."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.run import RunRequest
+from cluster.cheapest import Offer
+from cluster.packing import NodeType
+from cluster.prices import PriceTable
+from pipeline.run_request import RunRequest
 from records.errors import UserError
 from storage.catalog import Catalog
 from storage.journals import read_journals
 from storage.stores import Store
-from tests.pipeline.light_stages import light_catalog, light_specs
+from tests.pipeline.drivers import last_report
+from tests.pipeline.light_stages import POOL, light_catalog, light_specs
 from tests.pipeline.runs import committed, run_light, stage_files
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("light_ray")]
 
 IDS = [f"clip-{number:02d}" for number in range(30)]
+
+
+FOUR_CPUS = PriceTable(
+    currency="EUR",
+    offers=(Offer(type=NodeType(name="node", cpus=4, memory_bytes=2**34), price_per_hour=2.0, most=1),),
+)
+"""What a machine as large as the tests' Ray costs."""
 
 
 def reads(log: Path) -> list[str]:
@@ -26,7 +38,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, light_ray: None) -> tu
     """A finished output, with one item missing, and the log of its reads."""
     output, log = tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("log") / "reads"
     light_catalog(str(output), [*IDS, "missing"], shard_size=8, titles={one: f"title of {one}" for one in IDS})
-    report = run_light(output, light_specs(log))
+    report = run_light(output, light_specs(log), prices=FOUR_CPUS)
     assert (report.items_run, report.items_with_errors, report.shards_committed, report.stopped) == (31, 1, 4, None)
     return output, log
 
@@ -43,6 +55,25 @@ def test_every_item_has_one_line_in_every_stage_and_the_missing_one_an_error(und
     assert tables["caption"]["missing"]["stage"] == "decode"
     assert str(tables["caption"]["clip-07"]["text"]).startswith("clip-07: a shade of")
     assert sorted(reads(log)) == sorted([*IDS, "missing"])
+
+
+def test_the_ledger_prices_what_each_pool_held(undisturbed: tuple[Path, Path]) -> None:
+    report = last_report(undisturbed[0])
+    assert report["prices"]["cpu_per_hour"] == 0.5
+    for stage, line in report["ledger"].items():
+        assert line["price"] == pytest.approx(line["held_seconds"] / 3600 * POOL.num_cpus * 0.5), stage
+    assert "EUR" in next((undisturbed[0] / "runs").glob("*/report.md")).read_text()
+
+
+def test_a_table_that_does_not_know_the_nodes_is_said_and_the_run_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (offer,) = FOUR_CPUS.offers
+    other = PriceTable(currency="EUR", offers=(replace(offer, type=replace(offer.type, cpus=7)),))
+    light_catalog(str(tmp_path / "out"), IDS[:2], shard_size=2)
+    report = run_light(tmp_path / "out", light_specs(tmp_path / "reads"), prices=other)
+    assert (report.stopped, report.items_run, report.prices) == (None, 2, None)
+    assert "no node type like one of this cluster's nodes" in caplog.text
 
 
 def test_a_second_run_does_nothing_and_leaves_no_journal(undisturbed: tuple[Path, Path]) -> None:
@@ -97,8 +128,6 @@ def test_a_changed_title_runs_embed_of_its_item_and_reads_no_video(tmp_path: Pat
 
 
 def test_other_batches_and_pools_change_nothing(undisturbed: tuple[Path, Path]) -> None:
-    from dataclasses import replace
-
     from tests.pipeline.runs import BASE
 
     output, log = undisturbed
@@ -144,8 +173,6 @@ def test_a_limit_runs_whole_shards_until_it_is_reached(tmp_path: Path) -> None:
 
 
 def test_a_cluster_too_small_for_one_stage_is_told_in_one_line(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     output, log = tmp_path / "out", tmp_path / "reads"
     light_catalog(str(output), IDS[:3], shard_size=8)
     specs = dict(light_specs(log))
@@ -157,8 +184,6 @@ def test_a_cluster_too_small_for_one_stage_is_told_in_one_line(tmp_path: Path) -
 def test_a_cluster_too_small_for_all_stages_runs_phases_to_the_same_tables(
     tmp_path: Path, undisturbed: tuple[Path, Path]
 ) -> None:
-    from dataclasses import replace
-
     output, log = tmp_path / "out", tmp_path / "reads"
     light_catalog(str(output), [*IDS, "missing"], shard_size=8, titles={one: f"title of {one}" for one in IDS})
     specs = {name: replace(spec, pool=replace(spec.pool, num_cpus=1.1)) for name, spec in light_specs(log).items()}
