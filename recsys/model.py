@@ -73,27 +73,31 @@ class Recommender(nn.Module):
             else TwoTowers(config.two_towers, dim=config.dim, max_length=config.max_length)
         )
 
-    def loss(self, histories: Tensor, lengths: Tensor, targets: Tensor, log_popularity: Tensor) -> Tensor:
+    def loss(
+        self, histories: Tensor, lengths: Tensor, targets: Tensor, shares: Tensor, log_popularity: Tensor
+    ) -> Tensor:
         """The mean loss over all positions of a batch.
 
         Args:
             histories: (B, L) int64 items, anything behind a history's end.
             lengths: (B,) int64.
-            targets: (T,) int64 the item after each real place.
+            targets: (T, W) int64 the items after each real place, the next first.
+            shares: (T, W) how much of what a place is to predict each of them is.
             log_popularity: (N,) log share of the training events of each item.
         """
         if self.config.loss == "full":
             table = self.items()
             queries = self.users(table, histories, lengths, last_only=False)
             wanted = self.users.targets(table)
-            return full_softmax_loss(*self._matched(queries, wanted), targets, product_dtype(queries.device))
+            dtype = product_dtype(queries.device)
+            return full_softmax_loss(*self._matched(queries, wanted), targets, shares, dtype)
         # Only the items of the batch are made into vectors: whatever the size of the catalogue.
         chosen, of_target = torch.unique(targets, return_inverse=True)
         real = torch.arange(histories.shape[1], device=histories.device) < lengths[:, None]
         watched, of_history = torch.unique(torch.where(real, histories, histories[:, :1]), return_inverse=True)
         queries = self.users(self.items(watched), of_history, lengths, last_only=False)
         wanted = self.users.targets(self.items(chosen))
-        return in_batch_loss(*self._matched(queries, wanted), of_target, log_popularity[chosen])
+        return in_batch_loss(*self._matched(queries, wanted), of_target, shares, log_popularity[chosen])
 
     @torch.no_grad()
     def item_vectors(self) -> tuple[Tensor, Tensor]:

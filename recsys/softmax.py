@@ -1,6 +1,8 @@
 """The two losses: cross-entropy over the whole catalogue, and over the batch's own items with a popularity correction.
 
-Shapes: T positions of a batch, N items, M items of a batch, D dimensions.
+A position may have several targets, each with its share of 1: the item that comes next and those after it.
+
+Shapes: T positions of a batch, W targets of a position, N items, M items of a batch, D dimensions.
 """
 
 from typing import Any, Literal
@@ -17,8 +19,8 @@ CHUNK_SCORES = 2**27
 """Scores that exist at once on a GPU."""
 
 
-def full_softmax_loss(queries: Tensor, items: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
-    """Mean cross-entropy of each position's item against the whole catalogue.
+def full_softmax_loss(queries: Tensor, items: Tensor, targets: Tensor, shares: Tensor, dtype: torch.dtype) -> Tensor:
+    """Mean cross-entropy of each position's targets against the whole catalogue.
 
     Scores exist for some positions at a time and the gradients are made in the same pass (as in Liger Kernel,
     arXiv 2410.10989), so that T by N scores are never stored and read again.
@@ -26,16 +28,24 @@ def full_softmax_loss(queries: Tensor, items: Tensor, targets: Tensor, dtype: to
     Args:
         queries: (T, D) float32.
         items: (N, D) float32.
-        targets: (T,) int64.
+        targets: (T, W) int64.
+        shares: (T, W) float32, of sum 1 for each position.
         dtype: Of the scores and of the products; sums are float32.
     """
-    loss: Tensor = _FullSoftmax.apply(queries, items, targets, dtype)  # type: ignore[no-untyped-call]
+    loss: Tensor = _FullSoftmax.apply(queries, items, targets, shares, dtype)  # type: ignore[no-untyped-call]
     return loss
 
 
 class _FullSoftmax(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, items: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:  # noqa: ANN401 - torch's context
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch's context
+        queries: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        shares: Tensor,
+        dtype: torch.dtype,
+    ) -> Tensor:
         queries_low, items_low = queries.to(dtype), items.to(dtype)
         query_grads = torch.empty_like(queries)
         item_grads = torch.zeros_like(items)
@@ -43,24 +53,24 @@ class _FullSoftmax(torch.autograd.Function):
         rows = CHUNK_ROWS if queries.device.type == "cpu" else max(1, CHUNK_SCORES // len(items))
         for start in range(0, len(queries), rows):
             place = slice(start, start + rows)
-            chunk, chosen = queries_low[place], targets[place]
-            shares = torch.softmax(chunk @ items_low.T, dim=1)
-            at_target = shares.gather(1, chosen[:, None])
-            losses[place] = -at_target[:, 0].float().clamp_min(torch.finfo(torch.float32).tiny).log()
-            shares.scatter_(1, chosen[:, None], at_target - 1)
-            query_grads[place] = shares @ items_low
-            item_grads += shares.T @ chunk
+            chunk, chosen, wanted = queries_low[place], targets[place], shares[place]
+            found = torch.softmax(chunk @ items_low.T, dim=1)
+            at_targets = found.gather(1, chosen).float().clamp_min(torch.finfo(torch.float32).tiny)
+            losses[place] = -(wanted * at_targets.log()).sum(dim=1)
+            found.scatter_add_(1, chosen, -wanted.to(dtype))
+            query_grads[place] = found @ items_low
+            item_grads += found.T @ chunk
         ctx.save_for_backward(query_grads.div_(len(queries)), item_grads.div_(len(queries)))
         return losses.mean()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN401 - torch's context
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # noqa: ANN401 - torch's context
         query_grads, item_grads = ctx.saved_tensors
-        return query_grads * grad, item_grads * grad, None, None
+        return query_grads * grad, item_grads * grad, None, None, None
 
 
-def in_batch_loss(queries: Tensor, items: Tensor, targets: Tensor, log_popularity: Tensor) -> Tensor:
-    """Mean cross-entropy of each position's item against the batch's own target items.
+def in_batch_loss(queries: Tensor, items: Tensor, targets: Tensor, shares: Tensor, log_popularity: Tensor) -> Tensor:
+    """Mean cross-entropy of each position's targets against the batch's own target items.
 
     An item comes into a batch as often as it is popular, which a plain softmax would punish. So each score is lowered
     by the log of the item's share of the training events (Yi et al. 2019, equation 3): the sum over the batch is then
@@ -70,12 +80,14 @@ def in_batch_loss(queries: Tensor, items: Tensor, targets: Tensor, log_popularit
     Args:
         queries: (T, D).
         items: (M, D) the different target items of the batch.
-        targets: (T,) int64 index into `items`.
+        targets: (T, W) int64 index into `items`.
+        shares: (T, W) float32, of sum 1 for each position.
         log_popularity: (M,) log of each item's share of the training events.
     """
-    counts = torch.bincount(targets, minlength=len(items)).to(log_popularity.dtype)
+    counts = torch.zeros_like(log_popularity).index_add(0, targets.flatten(), shares.flatten())
     correction = counts.log() - log_popularity
-    return F.cross_entropy((queries @ items.T).float() + correction, targets)
+    logs = F.log_softmax((queries @ items.T).float() + correction, dim=1)
+    return -(shares * logs.gather(1, targets)).sum(dim=1).mean()
 
 
 def product_dtype(device: torch.device) -> torch.dtype:

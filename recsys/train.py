@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,6 +42,9 @@ class TrainConfig:
     """Of the first step; it falls in a straight line, to 0 at the end of `epochs`."""
     weight_decay: float = 0.0
     """Decoupled, as in AdamW."""
+    target_shares: tuple[float, ...] = (1.0,)
+    """How much of what a position is to predict is the next item, the one after it, and so on; the next alone is what
+    both models publish. Where a sequence ends before, its last items share what there is."""
     device: str = "auto"
     """`auto` (CUDA where there is a GPU), `cpu`, `cuda` or `cuda:<n>`."""
     mixed_precision: bool = True
@@ -51,6 +55,8 @@ class TrainConfig:
             raise ValueError("train: epochs, patience and batch_users must be at least 1")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise ValueError("train: learning_rate must be above 0 and weight_decay at least 0")
+        if not self.target_shares or self.target_shares[0] <= 0 or min(self.target_shares) < 0:
+            raise ValueError("train: target_shares must begin above 0 and have nothing below it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,23 +87,32 @@ class TrainReport:
 class _Batches:
     """Training sequences as batches of users, in an order of their own each epoch."""
 
-    def __init__(self, split: Split, max_length: int, device: torch.device) -> None:
+    def __init__(self, split: Split, max_length: int, target_shares: Sequence[float], device: torch.device) -> None:
         sequences, lengths = split.training_sequences(max_length + 1)
         able = lengths > 1  # one item predicts nothing
         # On the device as a whole: 4 bytes an event.
         self._sequences = torch.from_numpy(sequences[able]).to(device)
         self._lengths = torch.from_numpy(lengths[able]).to(device, torch.int64) - 1
+        self._shares = torch.tensor(target_shares, device=device)
 
     def __len__(self) -> int:
         return len(self._lengths)
 
-    def batch(self, users: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, L) histories, (B,) lengths and (T,) targets."""
+    def batch(self, users: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(B, L) histories, (B,) lengths, (T, W) targets and their (T, W) shares."""
         lengths = self._lengths[users]
         longest = int(lengths.max())
         sequences = self._sequences[users].long()
-        real = torch.arange(longest, device=lengths.device) < lengths[:, None]
-        return sequences[:, :longest], lengths, sequences[:, 1 : longest + 1][real]
+        places = torch.arange(longest, device=lengths.device)
+        real = places < lengths[:, None]
+        following = places[:, None] + torch.arange(1, len(self._shares) + 1, device=lengths.device)
+        exists = (following <= lengths[:, None, None])[real]
+        columns = following.flatten().clamp_max(longest)
+        targets = sequences[:, columns].view(len(users), *following.shape)[real]
+        shares = self._shares * exists
+        # What is not there has no share, and points at the next item.
+        targets = torch.where(exists, targets, targets[:, :1])
+        return sequences[:, :longest], lengths, targets, shares / shares.sum(dim=1, keepdim=True)
 
 
 def train(
@@ -128,7 +143,7 @@ def train(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    data = _Batches(split, model_config.max_length, device)
+    data = _Batches(split, model_config.max_length, config.target_shares, device)
     if not len(data):
         raise ValueError("no user has two items in training")
     steps = config.epochs * math.ceil(len(data) / config.batch_users)
@@ -176,9 +191,9 @@ def _pass(
     device = log_popularity.device
     losses: list[Tensor] = []
     for users in torch.split(torch.from_numpy(order).to(device), config.batch_users):
-        histories, lengths, targets = data.batch(users)
+        histories, lengths, targets, shares = data.batch(users)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision and device.type == "cuda"):
-            loss = model.loss(histories, lengths, targets, log_popularity)
+            loss = model.loss(histories, lengths, targets, shares, log_popularity)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -98,9 +98,9 @@ def test_the_loss_in_the_batch_sees_the_same_scores(name: ModelName, temperature
         model = Recommender(config, item_count=12, use_ids=True, features=features)
         nn.init.normal_(model.items.ids.weight if model.items.ids is not None else torch.empty(0))
         histories = torch.stack([torch.roll(torch.arange(12), -shift)[:4] for shift in range(12)])
-        targets = ((histories + 1) % 12).flatten()
-        shares = torch.full((12,), -np.log(12.0), dtype=torch.float32)
-        value = model.loss(histories, torch.full((12,), 4), targets, shares)
+        targets = ((histories + 1) % 12).flatten()[:, None]
+        popularity = torch.full((12,), -np.log(12.0), dtype=torch.float32)
+        value = model.loss(histories, torch.full((12,), 4), targets, torch.ones(len(targets), 1), popularity)
         value.backward()  # type: ignore[no-untyped-call]
         losses.append(value.item())
         assert all(parameter.grad is not None for parameter in model.parameters())

@@ -29,11 +29,13 @@ def gradients(*tensors: torch.Tensor) -> list[torch.Tensor]:
 def test_full_softmax_equals_cross_entropy(dtype: torch.dtype, tolerance: float) -> None:
     positions = 2 * softmax.CHUNK_ROWS + 17
     queries, items = leaves((positions, 16), (200, 16))
-    targets = torch.randint(200, (positions,), generator=torch.Generator().manual_seed(1))
-    loss = full_softmax_loss(queries, items, targets, dtype)
+    targets = torch.randint(200, (positions, 2), generator=torch.Generator().manual_seed(1))
+    shares = torch.tensor([0.75, 0.25]).expand(positions, 2)
+    loss = full_softmax_loss(queries, items, targets, shares, dtype)
     (3 * loss).backward()  # type: ignore[no-untyped-call]
     ours = gradients(queries, items)
-    expected = F.cross_entropy(queries @ items.T, targets)
+    wanted = torch.zeros(positions, 200).scatter_add(1, targets, shares)
+    expected = F.cross_entropy(queries @ items.T, wanted)
     (3 * expected).backward()  # type: ignore[no-untyped-call]
     assert loss.item() == pytest.approx(expected.item(), rel=tolerance)
     for one, other in zip(ours, gradients(queries, items), strict=True):
@@ -44,7 +46,7 @@ def test_in_batch_softmax_equals_its_formula_written_out() -> None:
     queries, items = leaves((7, 4), (3, 4))
     targets = torch.tensor([0, 1, 0, 2, 0, 1, 2])
     shares = torch.tensor([0.5, 0.3, 0.01])
-    loss = in_batch_loss(queries, items, targets, shares.log())
+    loss = in_batch_loss(queries, items, targets[:, None], torch.ones(7, 1), shares.log())
     expected = 0.0
     for query, target in zip(queries, targets.tolist(), strict=True):
         # A column for each position of the batch, as it is published; the positive's copies stand for the positive.
@@ -52,6 +54,17 @@ def test_in_batch_softmax_equals_its_formula_written_out() -> None:
         positive = sum(value for value, one in zip(corrected, targets.tolist(), strict=True) if one == target)
         expected -= math.log(positive / sum(corrected)) / len(targets)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_in_batch_targets_count_by_their_shares() -> None:
+    queries, items = leaves((3, 4), (3, 4))
+    targets, popularity = torch.tensor([[0, 1], [2, 0], [1, 1]]), torch.tensor([0.5, 0.3, 0.01])
+    shares = torch.tensor([[0.75, 0.25]] * 3)
+    loss = in_batch_loss(queries, items, targets, shares, popularity.log())
+    counts = torch.tensor([0.75 + 0.25, 0.25 + 1.0, 0.75])
+    scores = queries @ items.T + (counts / popularity).log()
+    wanted = torch.tensor([[0.75, 0.25, 0.0], [0.25, 0.0, 0.75], [0.0, 1.0, 0.0]])
+    assert loss.item() == pytest.approx(F.cross_entropy(scores, wanted).item(), rel=1e-5)
 
 
 def test_the_correction_makes_the_batch_an_estimate_of_the_catalogue() -> None:

@@ -1,5 +1,7 @@
 """Both models learn what there is to learn, with every kind of item and loss, and the same again from the same seed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -59,13 +61,47 @@ def test_batches_hold_every_training_pair_once() -> None:
     from recsys.train import _Batches
 
     split = split_of([[1, 2, 3, 4, 5], [6, 7, 8], [9, 8, 7, 6]], 10)
-    data = _Batches(split, 2, torch.device("cpu"))
-    histories, lengths, targets = data.batch(torch.arange(len(data)))
+    data = _Batches(split, 2, [1.0], torch.device("cpu"))
+    histories, lengths, targets, shares = data.batch(torch.arange(len(data)))
     # Training parts: 1 2 3, of which two predict; 6, which predicts nothing; 9 8.
     assert lengths.tolist() == [2, 1]
     assert histories[0].tolist() == [1, 2]
     assert histories[1, 0].item() == 9
-    assert targets.tolist() == [2, 3, 8]
+    assert targets.tolist() == [[2], [3], [8]]
+    assert shares.tolist() == [[1.0]] * 3
+
+
+def test_a_position_predicts_the_items_after_it_by_their_shares() -> None:
+    from recsys.train import _Batches
+
+    split = split_of([[1, 2, 3, 4, 5, 6], [9, 8, 7, 6]], 10)
+    data = _Batches(split, 5, [0.5, 0.3, 0.2], torch.device("cpu"))
+    histories, lengths, targets, shares = data.batch(torch.arange(len(data)))
+    assert (histories[0].tolist(), lengths.tolist()) == ([1, 2, 3], [3, 1])
+    assert [row[:count] for row, count in zip(targets.tolist(), (3, 2, 1, 1), strict=True)] == [
+        [2, 3, 4],
+        [3, 4],
+        [4],
+        [8],
+    ]
+    expected = [[0.5, 0.3, 0.2], [0.625, 0.375, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
+    np.testing.assert_allclose(shares.numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["full", "in_batch"])
+def test_models_that_look_further_ahead_learn_too(loss: Loss) -> None:
+    split, _ = topic_split()
+    config = replace(FAST, target_shares=(0.6, 0.4))
+    trained, _ = train(
+        ModelConfig(name="sasrec", dim=16, loss=loss), config, split, use_ids=True, features=None, seed=0
+    )
+    assert measure(model_lists(trained, split, "test", LIST_LENGTH), split, "test").cutoffs[0].hit_rate > 0.75
+
+
+@pytest.mark.parametrize("shares", [(), (0.0, 1.0), (1.0, -0.1)])
+def test_wrong_shares_are_refused(shares: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="target_shares"):
+        TrainConfig(target_shares=shares)
 
 
 def test_no_sequence_to_train_on_is_an_error() -> None:
