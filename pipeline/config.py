@@ -17,9 +17,9 @@ from actors.tag_audio import TagAudioConfig
 from actors.transcribe import TranscribeConfig
 from cluster.nodes import NodeGroup
 from pipeline.breaker import BreakerConfig
-from pipeline.execute import LoopConfig
 from pipeline.gate import GateConfig
 from pipeline.graph import GraphConfig
+from pipeline.loop_config import LoopConfig
 from pipeline.publish_config import PublishConfig
 from pipeline.ray_session import LocalRayConfig
 from records.errors import UserError

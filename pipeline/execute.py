@@ -17,16 +17,18 @@ from ray.data import Dataset
 from cluster.capacity import Capacity
 from pipeline.blame import STRIKES, Blame
 from pipeline.committer import Committer
-from pipeline.gate import GateState
+from pipeline.gate import GateState, live_node_ids
 from pipeline.graph import Graph
 from pipeline.heartbeat import BEAT_SECONDS
 from pipeline.limits import Limits
+from pipeline.loop_config import LoopConfig
+from pipeline.placement import Placement
 from pipeline.pool_watch import PoolWatch
 from pipeline.ray_session import cluster_capacity
 from pipeline.stats import RunStats
-from pipeline.stop import DrainOver, StopFlag, leave_now
+from pipeline.stop import DrainOver, PassOver, StopFlag, leave_now
 from pipeline.tasks import Presets, Tasks
-from pipeline.watchdog import Standstill, Watchdog
+from pipeline.watchdog import Standstill, Watchdog, WorkerSeen
 from records.errors import FatalError, ReelscribeError
 from records.flow import flow_rows, spent_seconds
 
@@ -37,26 +39,6 @@ UNREAD_TRIES = 3
 
 MOST_STACKS = 4
 """Different stacks of a stage that hangs that are logged."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopConfig:
-    """How often the driver saves and how long it drains. Never part of a fingerprint.
-
-    Raises:
-        ValueError: A number is not positive.
-    """
-
-    journal_seconds: float = 30.0
-    """Rows that wait for their shard are journalled this often: what a kill -9 costs."""
-    memory_bytes: int = 512 * 2**20
-    """Rows in the driver's memory are journalled early past this."""
-    drain_seconds: float = 20.0
-    """After a stop, rows on their way may arrive for so long."""
-
-    def __post_init__(self) -> None:
-        if self.journal_seconds <= 0 or self.memory_bytes <= 0 or self.drain_seconds < 0:
-            raise ValueError("loop: journal_seconds and memory_bytes must be positive, drain_seconds not negative")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,6 +58,8 @@ class Phase:
     """None while the lease is held, else why not."""
     on_tick: Callable[[], None] = lambda: None
     """Called about every second, for the display."""
+    place: Callable[[], Mapping[str, Placement]] = dict
+    """Where the workers of each stage go on the cluster as it is now."""
     lock: threading.RLock = field(default_factory=threading.RLock)
     _memory_bytes: int = 0
     _rows_before_pass: int = 0
@@ -84,6 +68,10 @@ class Phase:
     _stopping_since: float | None = None
     _limit_passed: float | None = None
     _watchdog: Watchdog | None = None
+    _nodes: frozenset[str] = frozenset()
+    """Those that were there when the pass began."""
+    _gave_up: bool = False
+    """Whether the last pass was given up."""
 
     def run(self, tasks: Tasks) -> None:
         """Runs every task; what a worker took down with it runs again row by row until each row has an outcome."""
@@ -137,8 +125,12 @@ class Phase:
                 start_seconds=self.graph.config.start_timeout_seconds,
                 stuck_seconds=self.graph.config.stuck_seconds,
             )
-            with self.pools.watching():
-                self._take_all(self.graph.build(tasks, one_by_one=one_by_one))
+            self._nodes, self._gave_up = frozenset(live_node_ids()), False
+            try:
+                with self.pools.watching():
+                    self._take_all(self.graph.build(tasks, one_by_one=one_by_one))
+            except PassOver:
+                self._gave_up = True
             gc.collect()  # Ray Data's operators are in cycles (2.60): their workers would keep CPUs and GPUs until then
 
     def _take_all(self, dataset: Dataset) -> None:
@@ -192,6 +184,9 @@ class Phase:
             still = self._watchdog.observe(state.rows_issued, arrived, state.seen, state.last_start_errors)
             if still is not None:
                 self._end_standstill(still)
+            elif self._lacks_room(self._watchdog.still_seconds, state.seen):
+                self._watchdog = None  # of this pass, which is asked once
+                self.flag.end_pass()
         self.limits.observe(issued=state.rows_issued, arrived=arrived, workers=state.workers)
         lost = self.still_ours()
         if lost is not None and self.flag.set(lost):
@@ -203,6 +198,15 @@ class Phase:
         if self._stopping_since is not None:
             self._watch_drain(now, now - self._stopping_since)
         self.on_tick()
+
+    def _lacks_room(self, still_seconds: float, seen: Sequence[WorkerSeen]) -> bool:
+        """Whether the pass waits for workers that went with their nodes, while others hold what is left."""
+        if still_seconds < self.graph.config.place_anew_seconds or any(one.state.phase != "ready" for one in seen):
+            return False
+        gone = len(self._nodes - set(live_node_ids()))
+        if gone:
+            logger.warning("%d nodes are gone and nothing moves: placing the stages anew on what is left", gone)
+        return gone > 0
 
     def _watch_drain(self, now: float, drained_seconds: float) -> None:
         """Ends the drain when its time is over: after a planned stop at the limit itself."""
@@ -252,7 +256,9 @@ class Phase:
                 return
             let_in.update(ray.get(self.graph.gate.issued.remote()))
             unread = lost.where(lambda shard_id: shard_id not in let_in)
-            again = len(unread) > 0 and number < UNREAD_TRIES
+            if self._gave_up:
+                unread, self.graph = lost, replace(self.graph, placements=self.place())
+            again = self._gave_up or (len(unread) > 0 and number < UNREAD_TRIES)
             if not again and len(unread) == len(lost):
                 break
             logger.warning(
@@ -265,7 +271,7 @@ class Phase:
                 self.committer.begin_pass()
                 self._rows_before_pass = self.committer.rows
             self._pass(unread if again else lost, one_by_one=not again)
-            if not again:
+            if not again and not self._gave_up:
                 running = ray.get(self.graph.gate.running.remote())
                 blame.strike(self._lost(tasks, blame.presets), self.graph.reader(), running)
         lost = self._lost(tasks, blame.presets)

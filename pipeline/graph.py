@@ -57,11 +57,13 @@ class GraphConfig:
     """How often workers of one stage may fail to start, with none ready, before the run ends with their error."""
     stuck_seconds: float = 1800.0
     """How long nothing may move once every stage has workers: no row let in or back, no call that ends."""
+    place_anew_seconds: float = 60.0
+    """How long nothing may move once nodes are gone, and no model loads, before the rest is placed on what is left."""
 
     def __post_init__(self) -> None:
-        seconds = min(self.start_timeout_seconds, self.stuck_seconds)
+        seconds = min(self.start_timeout_seconds, self.stuck_seconds, self.place_anew_seconds)
         if min(self.block_rows, self.text_block_rows, self.max_reads) < 1 or seconds <= 0:
-            raise ValueError("graph: block_rows, text_block_rows, max_reads and the two times must be positive")
+            raise ValueError("graph: block_rows, text_block_rows, max_reads and the times must be positive")
         if self.task_retries < 0 or self.start_tries < 1:
             raise ValueError("graph: task_retries must not be negative and start_tries at least 1")
 

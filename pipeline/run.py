@@ -4,7 +4,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -65,7 +65,8 @@ class Run:
     _adopted: int = 0
     _removed: int = 0
     _pools: PoolWatch = field(default_factory=PoolWatch)
-    _placements: Mapping[str, Placement] = field(default_factory=dict)
+    _place: Callable[[], Mapping[str, Placement]] = dict
+    """Where the workers of each stage go on the cluster as it is now."""
     _publisher: Publisher = field(init=False)
     _report: RunReport = field(init=False)
     _remaining: Remaining = field(init=False)
@@ -105,11 +106,12 @@ class Run:
     def _run_phases(self, catalog: Catalog, plan: Plan, selected: list[str], stats: RunStats) -> None:
         with ray_session(self.config.local_ray, self.config.graph):
             needed = [stage for stage in selected if plan.pending_of(stage)]
-            cluster = read_cluster(self.config.node_groups)
-            self._report.prices = self._prices()
             rows = int(catalog.live_counts()[plan.order].sum())
-            self._placements = place_stages(self.specs, needed, cluster, rows)
-            phases = planned_phases(self.request.plan, needed) or make_phases(self.specs, needed, cluster.capacity())
+            self._place = lambda: place_stages(self.specs, needed, read_cluster(self.config.node_groups), rows)
+            capacity = read_cluster(self.config.node_groups).capacity()
+            self._report.prices = self._prices()
+            self._place()  # what fits nowhere is told before anything starts
+            phases = planned_phases(self.request.plan, needed) or make_phases(self.specs, needed, capacity)
             self._report.phases = phases
             if len(phases) > 1:
                 logger.warning(
@@ -168,7 +170,7 @@ class Run:
             gate=gate,
             config=self.config.graph,
             store=self.config.store,
-            placements=self._placements,
+            placements=self._place(),
         )
 
     def _run_phase(
@@ -193,6 +195,7 @@ class Run:
                 limits=self.limits,
                 pools=self._pools,
                 tripped=lambda: breaker.tripped,
+                place=self._place,
                 still_ours=self._still_ours,
                 on_tick=lambda: metrics.tick(
                     self._snapshot(title, committer, tasks, catalog), committer, progress.draw

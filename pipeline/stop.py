@@ -24,6 +24,10 @@ class DrainOver(BaseException):
     """
 
 
+class PassOver(BaseException):
+    """Raised in the main thread when a pass is given up, for another one to go on with its rows."""
+
+
 class StopFlag:
     """Why the run is to stop, set once; the first reason stays, but a signal is more urgent than a plan."""
 
@@ -35,6 +39,8 @@ class StopFlag:
         self.planned = False
         """Whether the run stops as it was told to from the start: at a deadline, or with its GPU-hours."""
         self._drain_over = False
+        self._pass_over = False
+        self._own_signals = 0
 
     def set(
         self,
@@ -66,9 +72,27 @@ class StopFlag:
         self._drain_over = True
         _thread.interrupt_main(signal.SIGTERM)
 
+    def end_pass(self) -> None:
+        """Makes the main thread leave its wait for further rows with `PassOver`."""
+        with self._lock:
+            self._own_signals += 1
+        self._pass_over = True
+        _thread.interrupt_main(signal.SIGTERM)
+
+    def is_own(self, number: int) -> bool:
+        """Whether a signal that arrived was sent by `end_pass`; asked once for each."""
+        with self._lock:
+            if number != signal.SIGTERM or not self._own_signals:
+                return False
+            self._own_signals -= 1
+            return True
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._drain_over:
             raise DrainOver
+        if self._pass_over:
+            self._pass_over = False
+            raise PassOver
 
 
 @contextlib.contextmanager
@@ -85,7 +109,7 @@ def watch_signals(flag: StopFlag, on_signal: Callable[[int], None]) -> Iterator[
     def watch() -> None:
         while received := reader.recv(64):
             for number in received:
-                if number in SIGNALS and not flag.drain_is_over:
+                if number in SIGNALS and not flag.drain_is_over and not flag.is_own(number):
                     on_signal(number)
 
     thread = threading.Thread(target=watch, name="signals", daemon=True)

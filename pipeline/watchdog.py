@@ -47,6 +47,11 @@ class Watchdog:
     _calls: dict[str, int] = field(default_factory=dict)
     _were_ready: set[str] = field(default_factory=set)
 
+    @property
+    def still_seconds(self) -> float:
+        """How long nothing has moved."""
+        return self.clock() - self._last if self._last is not None else 0.0
+
     def observe(
         self, issued: int, arrived: int, seen: Sequence[WorkerSeen], start_errors: Mapping[str, str]
     ) -> Standstill | None:
@@ -67,7 +72,7 @@ class Watchdog:
             self._last = now
             return None
         waiting = [stage for stage in self.stages if stage not in ready]
-        still_seconds = now - self._last
+        still_seconds = self.still_seconds
         if still_seconds < (self.start_seconds if waiting else self.stuck_seconds):
             return None
         if waiting:

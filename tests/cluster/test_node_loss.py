@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.cluster_host import ClusterHost, cluster_host
-from tests.cluster.disturbed import Disturbed
+from tests.cluster.disturbed import POOLS, Disturbed
 from tests.pipeline.drivers import Driver, lease_record
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
@@ -52,6 +52,20 @@ def test_half_the_nodes_go_at_once(tmp_path: Path, host: ClusterHost) -> None:
     for node in nodes[:2]:
         host.remove(node)
     finished(run, driver)
+
+
+def test_stages_are_placed_anew_where_the_others_hold_what_is_left(tmp_path: Path, host: ClusterHost) -> None:
+    """Three captioners and a transcriber on halves of two GPUs: its node goes, and two captioners hold what is left."""
+    for _ in range(2):
+        host.add(cpus=4, gpus=1)
+    pools = {**POOLS, "caption": {**POOLS["caption"], "max_actors": 3}}
+    pools["transcribe"] = {**pools["transcribe"], "num_gpus": 0.5, "max_actors": 1}
+    run = Disturbed(tmp_path, items=160, settings={"pools": pools, "graph": {"place_anew_seconds": 10}})
+    driver = run.start(host.environment)
+    working(run, driver, 24)
+    host.remove(run.nodes_of("transcribe")[0])
+    finished(run, driver)
+    assert "placing the stages anew on what is left" in driver.said()
 
 
 def test_a_node_goes_every_twenty_seconds_and_another_comes(tmp_path: Path, host: ClusterHost) -> None:

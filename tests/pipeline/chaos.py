@@ -147,7 +147,11 @@ class Series:
         conditions: dict[Moment, Callable[[], bool]] = {
             "start": lambda: lease_record(self.output).get("run_id") != run_before,
             "running": lambda: len(noted_lines(notes / "reads")) >= rows,
-            "journalling": lambda: len(set(journal_files(self.output)) - journals_before) >= journals,
+            # On a busy machine a shard may be committed before its rows are journalled.
+            "journalling": lambda: (
+                len(set(journal_files(self.output)) - journals_before) >= journals
+                or self._count_stage_files() > files_before
+            ),
             "committing": lambda: self._count_stage_files() >= files_before + files,
             "end": lambda: self._count_stage_files() >= min(max(all_files - STAGES, files_before) + 1, all_files),
         }

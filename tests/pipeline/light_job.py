@@ -19,7 +19,7 @@ from jobs.listing import list_into_catalog
 from pipeline.breaker import BreakerConfig
 from pipeline.builders import build_decode
 from pipeline.config import RunConfig
-from pipeline.execute import LoopConfig
+from pipeline.loop_config import LoopConfig
 from pipeline.run import Run, new_run_id
 from pipeline.run_request import RunRequest
 from pipeline.spec import StageSpec

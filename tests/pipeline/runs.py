@@ -12,9 +12,9 @@ from rich.console import Console
 
 from pipeline.breaker import BreakerConfig
 from pipeline.config import RunConfig
-from pipeline.execute import LoopConfig
 from pipeline.graph import GraphConfig
 from pipeline.limits import Limits
+from pipeline.loop_config import LoopConfig
 from pipeline.recipes import tiny
 from pipeline.report import RunReport
 from pipeline.run import Run, new_run_id

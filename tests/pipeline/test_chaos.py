@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.pipeline.chaos import MEDIA_STAGES, Series, moments, undisturbed_output
@@ -25,7 +26,13 @@ ITEMS = 72
 def kill_worker(driver: Driver, notes: Path, stage: str, rows: int) -> None:
     """SIGKILL to the newest worker of a stage, once that stage has done so many rows."""
     assert driver.reaches(lambda: len(noted_lines(notes / f"{stage}.done")) >= rows), driver.said()[-2000:]
-    pid = worker_pids(notes, stage)[-1]
+
+    def alive() -> list[int]:
+        return [pid for pid in worker_pids(notes, stage) if psutil.pid_exists(pid)]
+
+    # The one that was killed before may not have a successor yet.
+    assert driver.reaches(lambda: bool(alive())), driver.said()[-2000:]
+    pid = alive()[-1]
     os.kill(pid, signal.SIGKILL)
     logger.info("killed %s, process %d, after %d rows", stage, pid, rows)
 

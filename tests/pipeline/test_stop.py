@@ -1,6 +1,17 @@
-"""The first reason to stop stays, but a signal is more urgent than a plan."""
+"""The first reason to stop stays, but a signal is more urgent than a plan; and how the main thread is made to leave."""
 
-from pipeline.stop import StopFlag
+import os
+import signal
+import threading
+
+import pytest
+
+from pipeline.stop import PassOver, StopFlag, watch_signals
+
+
+def wait_for_ever() -> None:
+    threading.Event().wait(30)
+    raise AssertionError("nobody ended the wait")
 
 
 def test_the_first_reason_stays() -> None:
@@ -18,3 +29,21 @@ def test_a_signal_overtakes_a_planned_stop_once() -> None:
     assert flag.set("received SIGTERM", signal_number=15)
     assert (flag.reason, flag.planned, flag.signal_number) == ("received SIGTERM", False, 15)
     assert not flag.set("received SIGINT", signal_number=2)
+
+
+def test_a_pass_that_is_given_up_is_nobodys_signal_and_the_next_signal_counts() -> None:
+    flag, heard, told = StopFlag(), list[int](), threading.Event()
+
+    def on_signal(number: int) -> None:
+        heard.append(number)
+        told.set()
+
+    with watch_signals(flag, on_signal):
+        for _ in range(3):
+            threading.Timer(0.05, flag.end_pass).start()
+            with pytest.raises(PassOver):
+                wait_for_ever()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told.wait(10)
+    assert heard == [signal.SIGTERM]
+    assert not flag.is_set
