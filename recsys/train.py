@@ -32,7 +32,7 @@ class TrainConfig:
         ValueError: A number is out of its range.
     """
 
-    epochs: int = 12
+    epochs: int = 14
     """At most so many passes over the users."""
     patience: int = 5
     """Epochs without a better validation nDCG@10 after which training ends."""
@@ -42,9 +42,9 @@ class TrainConfig:
     """Of the first step; it falls in a straight line, to 0 at the end of `epochs`."""
     weight_decay: float = 0.0
     """Decoupled, as in AdamW."""
-    target_shares: tuple[float, ...] = (1.0,)
-    """How much of what a position is to predict is the next item, the one after it, and so on; the next alone is what
-    both models publish. Where a sequence ends before, its last items share what there is."""
+    target_shares: tuple[float, ...] = (0.7, 0.2, 0.1)
+    """How much of what a position is to predict is the next item, the one after it, and so on; `(1.0,)` is the next
+    alone, as both models were published. Where a sequence ends before, its last items share what there is."""
     device: str = "auto"
     """`auto` (CUDA where there is a GPU), `cpu`, `cuda` or `cuda:<n>`."""
     mixed_precision: bool = True
