@@ -115,9 +115,18 @@ def shard_range(text: str) -> tuple[int, int | None]:
 
 
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
-    """Runs a command; what the user did wrong becomes one line on stderr and exit code 2."""
+    """Runs a command; what the user did wrong becomes one line on stderr and exit code 2.
+
+    SIGTERM ends it like Ctrl-C, also while Ray starts, whose own handler exits with the signal's number.
+    """
     try:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
         return main(argv)
+    except SystemExit as leaving:
+        if leaving.code != signal.SIGTERM:
+            raise
+        print("terminated; the same command goes on from here", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR_EXIT

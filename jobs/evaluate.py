@@ -94,6 +94,7 @@ def main(argv: Sequence[str]) -> int:
     if options.titles is not None:
         release = title_release(store, options.titles, options.encoder)
     data = load_data(interactions_uri=options.interactions, release=release, brought=brought, protocol=config.protocol)
+    data.check_size(config.protocol)
     rows = parse_rows(options.rows, list(data.features))
     against = against_of(options.against, ["+".join(row) for row in rows])
     cells = grid_cells(options.models, rows, config)

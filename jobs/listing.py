@@ -47,12 +47,14 @@ def list_into_catalog(
         What changed; None where nothing was listed.
 
     Raises:
-        UserError: There is neither a catalog nor a source, or the source cannot be listed.
+        UserError: There is neither a catalog nor a source, the catalog lists another, or it cannot be listed.
     """
     source = normal_source(source) if source is not None else None
     catalog = Catalog.open(store)
     if catalog is None and source is None:
         raise UserError(f"{store.root} has no catalog yet: --source says what to describe")
+    if catalog is not None and source is not None:
+        catalog.check_source(unsigned(source), source_format)
     if catalog is not None and not refresh_known and metadata is None:
         return None
     where = source if source is not None else str(catalog and catalog.source)

@@ -11,6 +11,7 @@ from records.errors import UserError
 from recsys.catalogue import Catalogue
 from recsys.features import Features, Vectors, align
 from recsys.interactions import read_interactions
+from recsys.measure import LIST_LENGTH
 from recsys.model import ModelConfig
 from recsys.protocol import Exclusions, ProtocolConfig, Split, split_interactions
 from recsys.slices import SliceConfig
@@ -88,6 +89,17 @@ class EvaluationData:
     """Source to its vectors, those of the release first."""
     durations_seconds: npt.NDArray[np.float64] | None
     """(N,) NaN where unknown; None where no item's is known."""
+
+    def check_size(self, protocol: ProtocolConfig) -> None:
+        """Sees that lists can be made.
+
+        Raises:
+            UserError: The catalogue has fewer items than a list and a history.
+        """
+        items, history = len(self.catalogue.item_ids), protocol.last_items - 1
+        if items < LIST_LENGTH + history:
+            words = f"lists of {LIST_LENGTH} beside histories of up to {history} take {LIST_LENGTH + history}"
+            raise UserError(f"{items} items are too few for an evaluation: {words}")
 
     def split_digest(self) -> str:
         """A name for the users and the catalogue."""

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -134,8 +134,13 @@ class Phase:
             gc.collect()  # Ray Data's operators are in cycles (2.60): their workers would keep CPUs and GPUs until then
 
     def _take_all(self, dataset: Dataset) -> None:
-        blocks: Any = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
-        for block in blocks:
+        self.flag.begin_pass()
+        blocks: Iterator[Any] = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1))
+        while True:
+            with self.flag.waiting():
+                block: pa.Table | None = next(blocks, None)
+            if block is None:
+                return
             with self.lock:
                 self._take(block)
 

@@ -3,7 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 
-from records.errors import UserError
 from storage.catalog import Catalog
 
 ORDERS = ("oldest", "newest", "largest")
@@ -30,11 +29,7 @@ def shard_priority(catalog: Catalog, order: str) -> npt.NDArray[np.float64]:
     """
     column = column_of(order)
     if column is not None:
-        means = catalog.files.means.get(column)
-        if means is None:
-            known = ", ".join(sorted(catalog.files.means)) or "none: --metadata brings them in"
-            raise UserError(f"--order {order}: no such numeric metadata column; there are {known}")
-        return means
+        return catalog.files.mean_of(column)
     if order == "largest":
         return catalog.live_counts().astype(np.float64)
     number = np.arange(catalog.shard_count, dtype=np.float64)

@@ -179,7 +179,7 @@ def _plan(
         gpu_hours=prediction.gpu_hours,
         cost=prediction.seconds.times(prices.cluster_per_hour / 3600) if prices is not None else None,
         prices=prices,
-        notes=_notes(probe),
+        notes=_notes(probe, whole=probe.items >= request.items),
     )
 
 
@@ -212,8 +212,10 @@ def _stage(
     )
 
 
-def _notes(probe: ProbeResult) -> list[str]:
-    """What makes the prediction weaker than its interval says."""
+def _notes(probe: ProbeResult, *, whole: bool) -> list[str]:
+    """What makes the prediction weaker than its interval says; `whole` where the sample is all that there is to do."""
+    if whole:
+        return []
     notes: list[str] = []
     for name, stage in probe.stages.items():
         if not stage.rows:

@@ -129,7 +129,11 @@ def read_plan(place: str) -> RunPlan:
         return TypeAdapter(RunPlan).validate_python(yaml.safe_load(text))
     except FileNotFoundError:
         raise UserError(f"--plan {place}: there is no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise UserError(f"--plan {place} is no plan of jobs.plan: {where}: {first['msg'].lower()}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"--plan {place} is no plan of jobs.plan: {str(error).splitlines()[0]}") from None
     except TransientError as error:
         raise UserError(f"--plan {place}: {error}") from None

@@ -4,7 +4,6 @@ A signal is seen by a thread of its own, through the wake-up file descriptor, si
 for seconds.
 """
 
-import _thread
 import contextlib
 import os
 import signal
@@ -39,7 +38,7 @@ class StopFlag:
         self.planned = False
         """Whether the run stops as it was told to from the start: at a deadline, or with its GPU-hours."""
         self._drain_over = False
-        self._pass_over = False
+        self._pass_over = self._waits = self._watched = False
         self._own_signals = 0
 
     def set(
@@ -70,17 +69,54 @@ class StopFlag:
     def end_drain(self) -> None:
         """Makes the main thread leave its wait for further rows with `DrainOver`."""
         self._drain_over = True
-        _thread.interrupt_main(signal.SIGTERM)
+        self._wake_main_thread()
+
+    def begin_pass(self) -> None:
+        """Forgets an `end_pass` that came too late for the last pass."""
+        self._pass_over = False
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around the main thread's wait for rows: nowhere else may a pass end, least of all between rows and journal.
+
+        Raises:
+            PassOver: The pass was given up, before or in the wait.
+        """
+        self._waits = True
+        try:
+            self._leave_pass()
+            yield
+        finally:
+            self._waits = False
 
     def end_pass(self) -> None:
-        """Makes the main thread leave its wait for further rows with `PassOver`."""
-        with self._lock:
-            self._own_signals += 1
+        """Makes the main thread leave its wait for further rows, or not begin the next, with `PassOver`."""
         self._pass_over = True
-        _thread.interrupt_main(signal.SIGTERM)
+        self._wake_main_thread()
+
+    def _wake_main_thread(self) -> None:
+        """A real signal: it ends the wait for a lock, which `_thread.interrupt_main` does not."""
+        ident = threading.main_thread().ident
+        with self._lock:
+            if self._watched and ident is not None:
+                self._own_signals += 1
+                signal.pthread_kill(ident, signal.SIGTERM)
+
+    @contextlib.contextmanager
+    def handled(self) -> Iterator[None]:
+        """While the context is open, SIGTERM and SIGINT are this flag's."""
+        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        self._watched = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._watched = False
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def is_own(self, number: int) -> bool:
-        """Whether a signal that arrived was sent by `end_pass`; asked once for each."""
+        """Whether a signal that arrived was sent to wake the main thread; asked once for each."""
         with self._lock:
             if number != signal.SIGTERM or not self._own_signals:
                 return False
@@ -90,6 +126,10 @@ class StopFlag:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._drain_over:
             raise DrainOver
+        if self._waits:
+            self._leave_pass()
+
+    def _leave_pass(self) -> None:
         if self._pass_over:
             self._pass_over = False
             raise PassOver
@@ -103,23 +143,21 @@ def watch_signals(flag: StopFlag, on_signal: Callable[[int], None]) -> Iterator[
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    before = {number: signal.signal(number, flag._handle) for number in SIGNALS}
     wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
 
     def watch() -> None:
         while received := reader.recv(64):
             for number in received:
-                if number in SIGNALS and not flag.drain_is_over and not flag.is_own(number):
+                if number in SIGNALS and not flag.is_own(number) and not flag.drain_is_over:
                     on_signal(number)
 
     thread = threading.Thread(target=watch, name="signals", daemon=True)
     thread.start()
     try:
-        yield
+        with flag.handled():
+            yield
     finally:
         signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)
         with contextlib.suppress(OSError):
             reader.shutdown(socket.SHUT_RDWR)
         thread.join(timeout=5)

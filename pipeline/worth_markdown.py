@@ -164,7 +164,8 @@ def _slices(table: WorthTable) -> str:
         f"long: it lasts more than {config.long_seconds:g} s; short: it does not."
     )
     if "long" not in names:
-        note += " No target's duration is known here, so that long and short are missing."
+        known = "No target lasts so long" if "short" in names else "No target's duration is known here"
+        note += f" {known}."
     return _grid(header, lines) + "\n\n" + note
 
 

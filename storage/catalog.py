@@ -12,17 +12,22 @@ Whatever the newest revision does not point at was left by a listing that was ki
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from records.errors import UserError
 from records.items import CatalogItem, Metadata
-from storage.shard_files import NONE, ShardFiles
+from storage.faults import redact
+from storage.shard_files import DAMAGED, NONE, ShardFiles
+from storage.shard_ids import ShardIds, shard_name
 from storage.stores import Store
-from storage.tables import decode_records
+from storage.tables import decode_records, undamaged
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,20 +88,6 @@ class Location:
     uri: str
 
 
-class ShardIds(Sequence[str]):
-    """The ids of all shards, made when asked for."""
-
-    def __init__(self, numbers: range) -> None:
-        self._numbers = numbers
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - an int gives a str, a slice a ShardIds
-        chosen = self._numbers[index]
-        return ShardIds(chosen) if isinstance(chosen, range) else shard_name(chosen)
-
-
 class Catalog:
     """A catalog at one revision. Reading is safe from many threads and machines."""
 
@@ -125,8 +116,15 @@ class Catalog:
 
     @classmethod
     def _read(cls, store: Store, path: str) -> "Catalog":
-        revision = Revision(**json.loads(store.read_bytes(path)))
-        return cls(store, revision, ShardFiles.decode(store.read_bytes(shard_files_path(revision.revision))))
+        with undamaged(store.uri(path), DAMAGED):
+            revision = Revision(**json.loads(store.read_bytes(path)))
+        table = shard_files_path(revision.revision)
+        with undamaged(store.uri(table), DAMAGED):
+            return cls(store, revision, ShardFiles.decode(store.read_bytes(table)))
+
+    def _records(self, record: type[T], path: str) -> list[T]:
+        with undamaged(self._store.uri(path), DAMAGED):
+            return decode_records(record, self._store.read_bytes(path))
 
     @property
     def revision(self) -> int:
@@ -142,6 +140,24 @@ class Catalog:
     def format(self) -> str:
         """How the source is read."""
         return self._revision.format
+
+    def check_source(self, source: str, source_format: str | None) -> None:
+        """Sees that a source is the one listed here.
+
+        Args:
+            source: As a listing names it.
+            source_format: How it is to be read; None for whatever the catalog has.
+
+        Raises:
+            UserError: It is another, or read in another way.
+        """
+        words = ""
+        if self.source != source:
+            words = f"its catalog lists {redact(self.source)}, not {redact(source)}"
+        elif source_format not in (None, self.format):
+            words = f"its catalog lists {redact(source)} with --format {self.format}, not {source_format}"
+        if words:
+            raise UserError(f"{self._store.root}: {words}: choose another output")
 
     @property
     def shard_count(self) -> int:
@@ -169,14 +185,14 @@ class Catalog:
 
     def read_shard(self, shard_id: str) -> list[CatalogItem]:
         """All items of a shard in listing order, the removed ones included."""
-        return decode_records(CatalogItem, self._store.read_bytes(shard_path(int(shard_id))))
+        return self._records(CatalogItem, shard_path(int(shard_id)))
 
     def removed(self, shard_id: str) -> dict[tuple[str, int], str]:
         """Identity to reason, for each item of the shard that is no longer live."""
         revision = int(self._files.removed[int(shard_id)])
         if revision == NONE:
             return {}
-        rows = decode_records(Removed, self._store.read_bytes(removed_path(int(shard_id), revision)))
+        rows = self._records(Removed, removed_path(int(shard_id), revision))
         return {(row.video_id, row.version): row.reason for row in rows}
 
     def locations(self, shard_id: str) -> dict[tuple[str, int], str]:
@@ -184,7 +200,7 @@ class Catalog:
         revision = int(self._files.locations[int(shard_id)])
         if revision == NONE:
             return {}
-        rows = decode_records(Location, self._store.read_bytes(locations_path(int(shard_id), revision)))
+        rows = self._records(Location, locations_path(int(shard_id), revision))
         return {(row.video_id, row.version): row.uri for row in rows}
 
     def newest_metadata(self, shard_id: str) -> dict[tuple[str, int], Metadata]:
@@ -199,7 +215,7 @@ class Catalog:
 
     def metadata_rows(self, shard_id: str, generation: int) -> list[MetadataRow]:
         """The same as the lines of the file, each with the generation of its title."""
-        return decode_records(MetadataRow, self._store.read_bytes(metadata_path(int(shard_id), generation)))
+        return self._records(MetadataRow, metadata_path(int(shard_id), generation))
 
     def highest_generations(self) -> npt.NDArray[np.int32]:
         """(S,) highest generation that the catalog itself has asked of each shard's files, NONE where it never did."""
@@ -246,11 +262,6 @@ def revision_path(revision: int) -> str:
 def shard_files_path(revision: int) -> str:
     """The table of `ShardFiles`."""
     return f"catalog/revisions/{revision:08d}.shards.parquet"
-
-
-def shard_name(number: int) -> str:
-    """A shard's id: its number, eight digits."""
-    return f"{number:08d}"
 
 
 def shard_path(number: int) -> str:

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from records.items import Metadata
+from storage.shard_files import DAMAGED
 from storage.spill import Spill
 from storage.stores import Store
-from storage.tables import record_table, table_records
+from storage.tables import record_table, table_records, undamaged
 
 PARTITIONS = 1024
 """Parts that a listing is set aside in: at 100 million items, about 100,000 items each."""
@@ -81,7 +82,7 @@ def read_index(store: Store, revision: int) -> Iterator[tuple[int, list[IndexRow
 
 def _rows(store: Store, revision: int) -> Iterator[IndexRow]:
     for entry in store.list(index_folder(revision)):
-        with store.open_input(entry.path) as file:
+        with undamaged(store.uri(entry.path), DAMAGED), store.open_input(entry.path) as file:
             for batch in pq.ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS):
                 yield from table_records(IndexRow, batch)
 

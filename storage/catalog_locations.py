@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from storage.catalog import Catalog, Location, locations_path, shard_name
+from storage.catalog import Catalog, Location, locations_path
 from storage.catalog_join import Fresh, Join
 from storage.shard_files import NONE
+from storage.shard_ids import shard_name
 from storage.tables import encode_records
 
 

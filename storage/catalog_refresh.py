@@ -26,7 +26,6 @@ from storage.catalog import (
     removed_path,
     revision_path,
     shard_files_path,
-    shard_name,
     shard_path,
 )
 from storage.catalog_change import CatalogChange
@@ -34,8 +33,8 @@ from storage.catalog_index import IndexRow, index_files, index_folder, partition
 from storage.catalog_join import RETURNED, Fresh, Join, metadata_row
 from storage.catalog_locations import LocationWriter
 from storage.catalog_priority import ShardMeans
-from storage.faults import redact
 from storage.shard_files import NONE, ShardFiles
+from storage.shard_ids import shard_name
 from storage.signed_urls import signature_digest
 from storage.source_items import Listing
 from storage.stores import Store
@@ -191,19 +190,14 @@ def refresh(
         source_format: How the source was read, likewise the same for the life of a catalog.
 
     Raises:
-        UserError: The catalog lists another source, or `shard_size` is below 1.
+        UserError: The catalog lists another source, `shard_size` is below 1, or no item has a number in `order_by`.
         BusyError: Another refresh committed this revision meanwhile.
     """
     if shard_size < 1:
         raise UserError(f"shard_size must be at least 1, not {shard_size}")
     base = Catalog.open(store)
-    if base is not None and base.source != source:
-        raise UserError(
-            f"{store.root}: its catalog lists {redact(base.source)}, not {redact(source)}: choose another output"
-        )
-    if base is not None and base.format != source_format:
-        words = f"its catalog lists {source} with --format {base.format}, not {source_format}"
-        raise UserError(f"{store.root}: {words}: choose another output")
+    if base is not None:
+        base.check_source(source, source_format)
     with tempfile.TemporaryDirectory(prefix="catalog-refresh-") as folder:
         join = Join(Path(folder), order_by)
         join.take(listing, metadata if metadata is not None else ())
@@ -212,6 +206,8 @@ def refresh(
         changes = (counts.new, counts.changed, counts.deleted, counts.returned, counts.metadata_changed)
         changed = any(changes) or counts.relocated
         if base is not None and not changed:
+            if order_by is not None:
+                base.files.mean_of(order_by)
             return CatalogChange.of(base.revision, counts)
         writer = _Writer(base, join, shard_size, first_shard_items)
         store.create_many(writer.new_shards())
@@ -221,7 +217,10 @@ def refresh(
         # A killed refresh may have cut its files elsewhere: none of them may lie beside this one's.
         store.delete([entry.path for entry in store.list(index_folder(writer.revision))])
         store.create_many(index_files(writer.revision, join.index))
-    store.create_many([(shard_files_path(writer.revision), writer.shard_files().encode())])
+    shard_files = writer.shard_files()
+    if order_by is not None:
+        shard_files.mean_of(order_by)  # nothing is committed yet
+    store.create_many([(shard_files_path(writer.revision), shard_files.encode())])
     _commit(store, writer, join, source, source_format, shard_size)
     if base is not None:
         store.delete([entry.path for entry in store.list(index_folder(base.revision))])

@@ -10,8 +10,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from records.errors import UserError
+
 NONE = -1
 """Where a shard has no file of a kind."""
+
+DAMAGED = "restore it from a copy, or list the source into another output"
+"""What to do about a file of the catalog that cannot be read: nothing else knows what it said."""
 
 _SHARD_COLUMNS = ("removed", "metadata", "titles", "locations", "returned", "items")
 _MEAN = "mean:"
@@ -35,6 +40,17 @@ class ShardFiles:
     """(S,) live items of the shard, or NONE where a listing before this column was made wrote it."""
     means: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     """Numeric metadata column to (S,) its mean over the shard's items that have it, NaN where none has."""
+
+    def mean_of(self, column: str) -> npt.NDArray[np.float64]:
+        """(S,) of a numeric metadata column.
+
+        Raises:
+            UserError: No item has a number in it.
+        """
+        if column not in self.means:
+            known = ", ".join(sorted(self.means)) or "none: --metadata brings them in"
+            raise UserError(f"--order {column}: no such numeric metadata column; there are {known}")
+        return self.means[column]
 
     def encode(self) -> bytes:
         """As a Parquet file."""

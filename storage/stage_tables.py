@@ -14,11 +14,11 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from records.errors import Failure, ReelscribeError
+from records.errors import Failure
 from records.failures import count_kinds
 from records.schemas import StageRow, VectorDtype, failure_columns, stage_rows, stage_schema, stage_table
 from storage.stores import Store
-from storage.tables import encode_table
+from storage.tables import encode_table, undamaged
 
 _SUFFIX = ".parquet"
 _FAILURES = "failures"
@@ -174,15 +174,8 @@ class StageTables:
         """Removes files by shard and generation; those that are gone already are no error."""
         self._store.delete([_path(stage, fingerprint, shard_id, generation) for shard_id, generation in files])
 
-    @contextlib.contextmanager
-    def _undamaged(self, path: str) -> Iterator[None]:
-        try:
-            yield
-        except pa.ArrowInvalid as error:
-            reason = str(error).partition("\n")[0]
-            raise ReelscribeError(
-                f"{self._store.uri(path)} is damaged: delete it, and its items run again ({reason})"
-            ) from error
+    def _undamaged(self, path: str) -> contextlib.AbstractContextManager[None]:
+        return undamaged(self._store.uri(path), "delete it, and its items run again")
 
 
 def _folder(stage: str, fingerprint: str) -> str:

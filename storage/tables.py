@@ -1,19 +1,37 @@
 """Frozen records to Parquet bytes and back, for the tables that belong to the store itself."""
 
+import contextlib
 import functools
 import io
-from collections.abc import Container, Mapping, Sequence
+import json
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from records.arrow import struct_fields
+from records.errors import ReelscribeError
 
 T = TypeVar("T")
 
+
 _FLOATS = ("FLOAT", "DOUBLE", "FIXED_LEN_BYTE_ARRAY")
 """Parquet's types of floats; the last holds float16."""
+
+
+@contextlib.contextmanager
+def undamaged(uri: str, advice: str) -> Iterator[None]:
+    """Around the reading of a file, so that one which is no Parquet or JSON any more is named, with what to do.
+
+    Raises:
+        ReelscribeError: It is damaged.
+    """
+    try:
+        yield
+    except (pa.ArrowInvalid, json.JSONDecodeError, UnicodeDecodeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ReelscribeError(f"{uri} is damaged: {advice} ({reason})") from error
 
 
 def encode_table(

@@ -11,7 +11,7 @@ from jobs import catalog as catalog_job
 from jobs.cli import run_command
 from jobs.listing import describe, list_into_catalog
 from pipeline.reader import fetchable_items, live_items
-from records.errors import BadItemError, FailureKind, UserError
+from records.errors import BadItemError, FailureKind, ReelscribeError, UserError
 from records.items import CatalogItem, Metadata
 from storage.catalog import Catalog
 from storage.catalog_change import CatalogChange
@@ -239,6 +239,44 @@ def test_what_is_left_out_is_printed_and_kept_in_the_revision(
     assert "left out as repeated_id: 2 ('1', '1')" in printed
     assert opened(tmp_path / "out").change.left_out == {"bad_id": 1, "no_uri": 1, "repeated_id": 2}
     assert items_of(tmp_path / "out")["1"].uri.endswith("/a"), "the first counts"
+
+
+def test_another_source_is_refused_also_where_nothing_is_to_be_listed(tmp_path: Path) -> None:
+    for name in ("mine", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.mp4").write_bytes(b"x")
+    listing(tmp_path / "out", tmp_path / "mine")
+    store = Store.open(str(tmp_path / "out"))
+
+    def again(source: str | None, source_format: str | None = None) -> CatalogChange | None:
+        return list_into_catalog(
+            store, source=source, metadata=None, shard_size=2, refresh_known=False, source_format=source_format
+        )
+
+    assert again(None) is None
+    assert again(str(tmp_path / "mine")) is None
+    for source in (tmp_path / "other", tmp_path / "nowhere"):
+        with pytest.raises(UserError, match=f"its catalog lists {tmp_path}/mine, not {source}: choose another output"):
+            again(str(source))
+    with pytest.raises(UserError, match="with --format files, not parquet"):
+        again(str(tmp_path / "mine"), "parquet")
+
+
+@pytest.mark.parametrize("file", ["revisions/00000001.json", "revisions/*.shards.parquet", "shards/*", "index/*/*"])
+def test_a_damaged_file_of_the_catalog_is_named(tmp_path: Path, file: str) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "a.mp4").write_bytes(b"x")
+    listing(tmp_path / "out", tmp_path / "s")
+    (damaged,) = (tmp_path / "out" / "catalog").glob(file)
+    damaged.write_bytes(b"{")
+
+    def read_all() -> None:
+        listing(tmp_path / "out", tmp_path / "s")
+        items_of(tmp_path / "out")
+
+    with pytest.raises(ReelscribeError, match=f"{damaged} is damaged: restore it from a copy") as raised:
+        read_all()
+    assert "\n" not in str(raised.value)
 
 
 def test_a_catalog_keeps_its_format(tmp_path: Path) -> None:

@@ -56,6 +56,15 @@ def test_everything_lies_in_the_catalogues_order(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_a_catalogue_that_is_too_small_for_lists_is_told_before_anything_runs(tmp_path: Path) -> None:
+    data = load_data(
+        interactions_uri=interactions(tmp_path), release=release(tmp_path), brought=[], protocol=ProtocolConfig()
+    )
+    data.check_size(ProtocolConfig(last_items=11))
+    with pytest.raises(UserError, match=r"30 items are too few .* lists of 20 beside histories of up to 12 take 32"):
+        data.check_size(ProtocolConfig())
+
+
 def test_without_a_release_the_catalogue_is_the_interactions(tmp_path: Path) -> None:
     np.save(tmp_path / "t.npy", VECTORS)
     (tmp_path / "ids.txt").write_text("\n".join(IDS))

@@ -1,6 +1,7 @@
 """The first reason to stop stays, but a signal is more urgent than a plan; and how the main thread is made to leave."""
 
 import os
+import queue
 import signal
 import threading
 
@@ -9,8 +10,10 @@ import pytest
 from pipeline.stop import PassOver, StopFlag, watch_signals
 
 
-def wait_for_ever() -> None:
-    threading.Event().wait(30)
+def wait_for_ever(flag: StopFlag) -> None:
+    """As Ray Data waits for a block that its prefetching thread brings."""
+    with flag.waiting():
+        queue.Queue[None]().get(timeout=30)
     raise AssertionError("nobody ended the wait")
 
 
@@ -42,8 +45,21 @@ def test_a_pass_that_is_given_up_is_nobodys_signal_and_the_next_signal_counts() 
         for _ in range(3):
             threading.Timer(0.05, flag.end_pass).start()
             with pytest.raises(PassOver):
-                wait_for_ever()
+                wait_for_ever(flag)
         os.kill(os.getpid(), signal.SIGTERM)
         assert told.wait(10)
     assert heard == [signal.SIGTERM]
     assert not flag.is_set
+
+
+def test_a_pass_ends_only_where_its_rows_are_waited_for() -> None:
+    flag = StopFlag()
+    with watch_signals(flag, lambda number: None):
+        flag.end_pass()
+        assert sum(range(100_000)) > 0  # at work: the signal has come, and nothing is raised
+        with pytest.raises(PassOver), flag.waiting():
+            raise AssertionError("the wait begins although the pass is over")
+        flag.end_pass()
+        flag.begin_pass()
+        with flag.waiting():
+            pass

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from records.errors import UserError
 from records.items import Metadata
 from storage.catalog import Catalog
 from storage.catalog_index import metadata_text
@@ -60,6 +61,15 @@ def test_new_shards_are_cut_by_a_column_and_edits_change_the_means(store: Store)
     catalog = listed(store, {**views, "f": "", "a": "4.5", "g": "9"}, "views")
     np.testing.assert_array_equal(catalog.files.means["views"], [535.0, 5.0, np.nan, 9.0])
     assert set(live_of(catalog)) == set("abcdefg")
+
+
+def test_a_column_without_numbers_is_refused_and_nothing_is_committed(store: Store) -> None:
+    with pytest.raises(UserError, match="--order vews: no such numeric metadata column; there are views"):
+        listed(store, {"a": "3"}, "vews")
+    assert Catalog.open(store) is None
+    listed(store, {"a": "3"}, "views")
+    with pytest.raises(UserError, match="--order vews"):
+        listed(store, {"a": "3"}, "vews")
 
 
 def test_without_a_column_shards_are_cut_in_listing_order(store: Store) -> None:
