@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from rich.console import Console
 from rich.table import Table
 
-from jobs.cli import parser, run_command
+from jobs.cli import FAILED_EXIT, parser, run_command
 from pipeline.stats import kinds_text
-from records.errors import UserError
+from records.errors import ReelscribeError, UserError
 from records.outcomes import STAGES
 from storage.catalog import Catalog
 from storage.faults import redact
@@ -42,13 +42,20 @@ class FingerprintStatus:
     run_id: str = ""
     """The run that wrote the newest of its files looked at."""
     model: str = ""
+    damaged: list[str] = field(default_factory=list)
+    """What is said of each file that cannot be read; its rows count nowhere."""
 
 
 def stage_status(catalog: Catalog, tables: StageTables, stage: str, fingerprint: str) -> FingerprintStatus:
     """Counts from the footers of a stage's newest files, without the items that were replaced or deleted since."""
     status = FingerprintStatus(stage=stage, fingerprint=fingerprint)
     for shard_id, generation in tables.generations(stage, fingerprint):
-        footer = tables.live_footer(stage, fingerprint, shard_id, generation, catalog.removed(shard_id))
+        removed = catalog.removed(shard_id)
+        try:
+            footer = tables.live_footer(stage, fingerprint, shard_id, generation, removed)
+        except ReelscribeError as error:
+            status.damaged.append(str(error))
+            continue
         status.shards += 1
         status.rows += footer.rows
         status.errors.update(Counter(footer.failures) - Counter(footer.stream_failures))
@@ -82,7 +89,10 @@ def main(argv: Sequence[str]) -> int:
         print(f"{catalog.item_count} items are listed and none is described yet")
     else:
         _draw(catalog, found)
-    return 0
+    damaged = [said for status in found for said in status.damaged]
+    for said in damaged:
+        print(f"error: {said}", file=sys.stderr)
+    return FAILED_EXIT if damaged else 0
 
 
 def _draw(catalog: Catalog, found: Sequence[FingerprintStatus]) -> None:

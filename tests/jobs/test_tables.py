@@ -55,6 +55,21 @@ def test_status_counts_no_item_that_was_deleted_or_replaced(tmp_path: Path, caps
     assert status_of(tmp_path, capsys) == {"shards": 2, "rows": 3, "errors": {}, "stream_errors": {"corrupt": 1}}
 
 
+def test_status_names_a_damaged_file_and_counts_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed(tmp_path, {"a": "1"})
+    decoded(tmp_path, "00000000", {("a", 1): FINE}, "f1")
+    decoded(tmp_path, "00000000", {("a", 1): FINE}, "f2")
+    (file,) = tmp_path.glob("stages/decode/f1/*")
+    file.write_bytes(file.read_bytes()[:100])
+    assert run_command(status.main, ["--output", str(tmp_path), "--json"]) == 1
+    said = capsys.readouterr()
+    assert [(one["fingerprint"], one["rows"], len(one["damaged"])) for one in json.loads(said.out)["stages"]] == [
+        ("f1", 0, 1), ("f2", 1, 0),
+    ]  # fmt: skip
+    (line,) = said.err.splitlines()
+    assert line.startswith(f"error: {file} is damaged: delete it")
+
+
 def test_prune_refuses_a_config_that_made_nothing_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listed(tmp_path, {"a": "1"})
     decoded(tmp_path, "00000000", {("a", 1): FINE}, "another")
