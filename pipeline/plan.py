@@ -4,6 +4,7 @@ A stage's file for a shard is missing, stale (a stage it reads, or the metadata,
 Time and memory are O(shards): one integer a stage and shard.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -153,9 +154,10 @@ def make_plan(
     shards = len(shard_ids)
     existing = list_stages(tables, {name: spec.fingerprint for name, spec in specs.items()}, shards)
     floor = np.zeros(shards, dtype=np.int32) if returned is None else np.maximum(returned, 0)
-    targets, blocked = _targets(specs, set(selected), existing, titles, floor)
+    highest = functools.cache(lambda: _highest(tables, np.maximum(metadata, floor)))
+    targets, blocked = _targets(specs, set(selected), existing, titles, floor, highest)
     if retry:
-        _add_retries(specs, set(selected), targets, existing, retry, _highest(tables, np.maximum(metadata, floor)))
+        _add_retries(specs, set(selected), targets, existing, retry, highest())
     allowed = np.zeros(shards, dtype=bool)
     allowed[slice(None) if shard_range is None else slice(shard_range.start, shard_range.stop)] = True
     pending = np.zeros(shards, dtype=bool)
@@ -174,9 +176,19 @@ def make_plan(
 
 
 def _targets(
-    specs: Specs, selected: set[str], existing: Mapping[str, Generations], meta: Generations, floor: Generations
+    specs: Specs,
+    selected: set[str],
+    existing: Mapping[str, Generations],
+    meta: Generations,
+    floor: Generations,
+    highest: Callable[[], Generations],
 ) -> tuple[dict[str, Generations], dict[str, int]]:
-    """Which file each stage must write next, and where it cannot because an input is missing."""
+    """Which file each stage must write next, and where it cannot because an input is missing.
+
+    A file that was deleted although others were made from it comes back above all that the shard has seen, since it
+    may say something else now.
+    """
+    made_from = _made_from(specs, existing)
     after: dict[str, Generations] = {}
     targets: dict[str, Generations] = {}
     blocked: dict[str, int] = {}
@@ -187,6 +199,9 @@ def _targets(
         for upstream in spec.reads:
             needed = np.maximum(needed, after[upstream])
             ready &= after[upstream] != NONE
+        deleted = (have == NONE) & made_from[name]
+        if deleted.any():
+            needed = np.where(deleted, np.maximum(needed, highest() + 1), needed)
         stale = have < needed
         if name not in selected:
             after[name] = have
@@ -195,6 +210,15 @@ def _targets(
         targets[name] = np.where(stale & ready, needed, NONE).astype(np.int32)
         after[name] = np.maximum(have, targets[name])
     return targets, {stage: count for stage, count in blocked.items() if count}
+
+
+def _made_from(specs: Specs, existing: Mapping[str, Generations]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Stage to the shards that have a file made from the stage's own."""
+    made_from = {name: np.zeros(len(have), dtype=bool) for name, have in existing.items()}
+    for name, spec in reversed(list(specs.items())):
+        for upstream in spec.reads:
+            made_from[upstream] |= (existing[name] != NONE) | made_from[name]
+    return made_from
 
 
 def _highest(tables: FileLists, meta: Generations) -> Generations:

@@ -47,6 +47,15 @@ def test_a_newer_upstream_makes_what_reads_it_stale_at_that_generation() -> None
     assert task.existing["embed"] == 2
 
 
+def test_a_deleted_file_comes_back_above_what_was_made_from_it() -> None:
+    done = with_files(decode={0: 0, 1: 0}, caption={1: 0}, embed={0: 3, 1: 3})
+    done.files["embed", "an older encoder", "00000000", 5] = []
+    (task,) = plan_for(done, 2).tasks()
+    assert (task.shard_id, task.targets) == ("00000000", {"caption": 6, "embed": 6})
+    (task,) = plan_for(with_files(caption={0: 0}, embed={0: 0}), 1).tasks()
+    assert task.targets == {"decode": 1, "caption": 1, "embed": 1}
+
+
 def test_edited_metadata_runs_embed_only() -> None:
     done = with_files(decode={0: 0, 1: 0}, caption={0: 0, 1: 0}, embed={0: 0, 1: 0})
     (task,) = plan_for(done, 2, metadata={0: 0, 1: 1}).tasks()
@@ -96,10 +105,15 @@ def test_a_plan_agrees_with_make_and_its_execution_leaves_nothing(
     plan = plan_for(tables, 5, selected=selected, metadata=metadata, returned=returned)
     for shard in range(5):
         after: dict[str, int] = {}
+        seen = [generation for (_, of), generation in files.items() if of == shard]
+        highest = max([0, metadata.get(shard, 0), returned.get(shard, 0), *seen])
         for stage, reads in (("decode", ()), ("caption", ("decode",)), ("embed", ("caption",))):
             have = files.get((stage, shard), NONE)
             inputs = [after[read] for read in reads] + ([metadata.get(shard, 0)] if stage == "embed" else [])
             inputs.append(returned.get(shard, 0))
+            readers = {"decode": ("caption", "embed"), "caption": ("embed",), "embed": ()}[stage]
+            if have == NONE and any((reader, shard) in files for reader in readers):
+                inputs.append(highest + 1)  # what was made from the file that is gone is old
             stale = stage in selected and NONE not in inputs and have < max([0, *inputs])
             assert plan.targets.get(stage, np.full(5, NONE))[shard] == (max([0, *inputs]) if stale else NONE)
             after[stage] = max([0, *inputs]) if stale else have
