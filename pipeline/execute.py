@@ -19,7 +19,7 @@ from pipeline.blame import STRIKES, Blame
 from pipeline.committer import Committer
 from pipeline.gate import GateState, live_node_ids
 from pipeline.graph import Graph
-from pipeline.heartbeat import BEAT_SECONDS
+from pipeline.heartbeat import BEAT_SECONDS, SILENT_SECONDS
 from pipeline.limits import Limits
 from pipeline.loop_config import LoopConfig
 from pipeline.placement import Placement
@@ -206,7 +206,8 @@ class Phase:
 
     def _lacks_room(self, still_seconds: float, seen: Sequence[WorkerSeen]) -> bool:
         """Whether the pass waits for workers that went with their nodes, while others hold what is left."""
-        if still_seconds < self.graph.config.place_anew_seconds or any(one.state.phase != "ready" for one in seen):
+        at_work = (one.silent_seconds <= SILENT_SECONDS and not one.state.is_idle for one in seen)
+        if still_seconds < self.graph.config.place_anew_seconds or any(at_work):
             return False
         gone = len(self._nodes - set(live_node_ids()))
         if gone:

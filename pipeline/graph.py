@@ -58,7 +58,7 @@ class GraphConfig:
     stuck_seconds: float = 1800.0
     """How long nothing may move once every stage has workers: no row let in or back, no call that ends."""
     place_anew_seconds: float = 60.0
-    """How long nothing may move once nodes are gone, and no model loads, before the rest is placed on what is left."""
+    """How long nothing may move once nodes are gone, and no worker loads or works, before the rest is placed anew."""
 
     def __post_init__(self) -> None:
         seconds = min(self.start_timeout_seconds, self.stuck_seconds, self.place_anew_seconds)

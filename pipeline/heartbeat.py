@@ -56,6 +56,11 @@ class WorkerState:
     """Ray's id of its node."""
     pid: int
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it neither loads nor works."""
+        return self.phase == "ready" and self.busy_seconds == 0
+
 
 class Listener(Protocol):
     """Where workers say how they are."""
@@ -143,8 +148,7 @@ class Heartbeat:
     def _is_orphan(self) -> bool:
         if self._over_since is None or time.monotonic() - self._over_since < ORPHAN_SECONDS:
             return False
-        state = self.state()
-        return state.busy_seconds > 0 or state.phase != "ready"
+        return not self.state().is_idle
 
 
 def thread_stacks() -> str:
