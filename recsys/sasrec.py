@@ -90,9 +90,11 @@ class Places:
 
     def __init__(self, length: int, lengths: Tensor) -> None:
         """Finds the real places of histories of (B,) lengths, padded to `length`."""
-        real = torch.arange(length, device=lengths.device) < lengths[:, None]
-        self._shape = real.shape
-        self._flat = real.flatten().nonzero().flatten()
+        self.real = torch.arange(length, device=lengths.device) < lengths[:, None]
+        """(B, L) whether a place is no padding."""
+        self._flat = self.real.flatten().nonzero().flatten()
+        # Padding takes what some real place has: nobody sees it, and one gather is cheaper than zeros and a scatter.
+        self._source = self.real.flatten().cumsum(0).sub_(1)
         self.columns = self._flat % length
         """(T,) place in its history of each real place."""
         self.last = lengths.cumsum(0) - 1
@@ -103,10 +105,8 @@ class Places:
         return padded.flatten(0, 1).index_select(0, self._flat)
 
     def padded(self, packed: Tensor) -> Tensor:
-        """(T, D) to (B, L, D), zeros where nothing is real."""
-        users, length = self._shape
-        out = packed.new_zeros(users * length, packed.shape[1]).index_copy(0, self._flat, packed)
-        return out.view(users, length, -1)
+        """(T, D) to (B, L, D); what is not real has some other place's values."""
+        return packed.index_select(0, self._source).view(*self.real.shape, -1)
 
 
 class _Block(nn.Module):
@@ -124,9 +124,10 @@ class _Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, hidden: Tensor, places: Places, last_only: bool) -> Tensor:
-        attended = self._attend(hidden, places)
         if last_only:
-            hidden, attended = hidden[places.last], attended[places.last]
+            hidden, attended = hidden[places.last], self._attend_last(hidden, places)
+        else:
+            attended = self._attend(hidden, places)
         hidden = self.attention_norm(hidden + self.dropout(self.out(attended)))
         changed: Tensor = self.forward_norm(hidden + self.dropout(self.narrow(F.gelu(self.wide(hidden)))))
         return changed
@@ -140,3 +141,16 @@ class _Block(nn.Module):
         queries, keys, values = heads.unbind(0)
         attended = F.scaled_dot_product_attention(queries, keys, values, dropout_p=rate, is_causal=True)
         return places.packed(attended.transpose(1, 2).flatten(2))
+
+    def _attend_last(self, hidden: Tensor, places: Places) -> Tensor:
+        """(B, D) the same for each history's last place alone; only used without gradients and dropout."""
+        dim = hidden.shape[1]
+        weight, bias = self.queries_keys_values.weight, self.queries_keys_values.bias
+        users, length = places.real.shape
+        split = (self.heads, dim // self.heads)
+        queries = F.linear(hidden[places.last], weight[:dim], bias[:dim]).view(users, 1, *split).transpose(1, 2)
+        both = places.padded(F.linear(hidden, weight[dim:], bias[dim:])).view(users, length, 2, *split)
+        keys, values = both.permute(2, 0, 3, 1, 4).unbind(0)
+        seen = places.real[:, None, None]
+        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
+        return attended.transpose(1, 2).flatten(1)
