@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recsys.interactions import Ints
 
-BLOCK_ITEMS = 32
+BLOCK_ITEMS = 16
 """Items of which only the best is looked at first."""
 
 

@@ -8,7 +8,7 @@ from recsys.model import Recommender
 from recsys.protocol import Part, Split
 from recsys.ranking import batches, recommend
 
-CPU_BATCH_USERS = 256
+CPU_BATCH_USERS = 64
 GPU_BATCH_SCORES = 2**28
 """Scores that exist at once on a GPU."""
 
