@@ -19,7 +19,7 @@ from pipeline.blame import STRIKES, Blame
 from pipeline.committer import Committer
 from pipeline.gate import GateState, live_node_ids
 from pipeline.graph import Graph
-from pipeline.heartbeat import BEAT_SECONDS, SILENT_SECONDS
+from pipeline.heartbeat import BEAT_SECONDS
 from pipeline.limits import Limits
 from pipeline.loop_config import LoopConfig
 from pipeline.placement import Placement
@@ -28,7 +28,7 @@ from pipeline.ray_session import cluster_capacity
 from pipeline.stats import RunStats
 from pipeline.stop import DrainOver, PassOver, StopFlag, leave_now
 from pipeline.tasks import Presets, Tasks
-from pipeline.watchdog import Standstill, Watchdog, WorkerSeen
+from pipeline.watchdog import Standstill, Watchdog
 from records.errors import FatalError, ReelscribeError
 from records.flow import flow_rows, spent_seconds
 
@@ -189,8 +189,8 @@ class Phase:
             still = self._watchdog.observe(state.rows_issued, arrived, state.seen, state.last_start_errors)
             if still is not None:
                 self._end_standstill(still)
-            elif self._lacks_room(self._watchdog.still_seconds, state.seen):
-                self._watchdog = None  # of this pass, which is asked once
+            elif self._watchdog.is_idle(state.seen, self.graph.config.place_anew_seconds) and self._lost_nodes():
+                self._watchdog = None  # of this pass, which is given up once
                 self.flag.end_pass()
         self.limits.observe(issued=state.rows_issued, arrived=arrived, workers=state.workers)
         lost = self.still_ours()
@@ -204,11 +204,8 @@ class Phase:
             self._watch_drain(now, now - self._stopping_since)
         self.on_tick()
 
-    def _lacks_room(self, still_seconds: float, seen: Sequence[WorkerSeen]) -> bool:
-        """Whether the pass waits for workers that went with their nodes, while others hold what is left."""
-        at_work = (one.silent_seconds <= SILENT_SECONDS and not one.state.is_idle for one in seen)
-        if still_seconds < self.graph.config.place_anew_seconds or any(at_work):
-            return False
+    def _lost_nodes(self) -> bool:
+        """Whether nodes have gone since the pass began, and may have left workers that others leave no room for."""
         gone = len(self._nodes - set(live_node_ids()))
         if gone:
             logger.warning("%d nodes are gone and nothing moves: placing the stages anew on what is left", gone)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.heartbeat import WorkerState
+from pipeline.heartbeat import SILENT_SECONDS, WorkerState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +47,11 @@ class Watchdog:
     _calls: dict[str, int] = field(default_factory=dict)
     _were_ready: set[str] = field(default_factory=set)
 
-    @property
-    def still_seconds(self) -> float:
-        """How long nothing has moved."""
-        return self.clock() - self._last if self._last is not None else 0.0
+    def is_idle(self, seen: Sequence[WorkerSeen], seconds: float) -> bool:
+        """Whether nothing has moved for so long and no worker that is heard of loads or works."""
+        if self._last is None or self.clock() - self._last < seconds:
+            return False
+        return all(one.state.is_idle or one.silent_seconds > SILENT_SECONDS for one in seen)
 
     def observe(
         self, issued: int, arrived: int, seen: Sequence[WorkerSeen], start_errors: Mapping[str, str]
@@ -72,7 +73,7 @@ class Watchdog:
             self._last = now
             return None
         waiting = [stage for stage in self.stages if stage not in ready]
-        still_seconds = self.still_seconds
+        still_seconds = now - self._last
         if still_seconds < (self.start_seconds if waiting else self.stuck_seconds):
             return None
         if waiting:

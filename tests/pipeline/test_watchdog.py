@@ -1,6 +1,6 @@
 """The watchdog: what counts as progress, how long each wait may last, and which stage is blamed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -89,3 +89,17 @@ def test_workers_that_all_wait_are_nobodys_fault() -> None:
     watched = Watched()
     assert watched.after(0.0, *READY) is None
     assert "every worker waits for rows" in str(watched.after(11.0, *READY))
+
+
+def test_a_pass_is_idle_once_nothing_moves_and_nobody_loads_or_works() -> None:
+    watched = Watched()
+    assert watched.after(0.0, *READY) is None
+    assert watched.after(6.0, *READY) is None
+    assert watched.dog.is_idle(READY, 6.0)
+    assert not watched.dog.is_idle(READY, 6.1)
+    assert not watched.dog.is_idle((worker("decode"), worker("caption", busy=6.0)), 6.0), "a long call is no standstill"
+    assert not watched.dog.is_idle((worker("decode"), worker("caption", phase="loads")), 6.0)
+    lost = replace(worker("caption", busy=6.0), silent_seconds=61.0)
+    assert watched.dog.is_idle((worker("decode"), lost), 6.0), "it went in the middle of its call"
+    assert watched.after(1.0, *READY, issued=8) is None
+    assert not watched.dog.is_idle(READY, 1.0)
