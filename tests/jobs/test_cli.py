@@ -8,8 +8,9 @@ import sys
 import pytest
 
 WAITS = """
-import sys, threading
+import signal, sys, threading
 from jobs.cli import run_command
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and all that they start
 def main(argv):
     print("begun", flush=True)
     threading.Event().wait(60)

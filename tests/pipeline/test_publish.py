@@ -144,6 +144,7 @@ def test_old_releases_stay_as_they_were(uri: str) -> None:
     assert manifest_of(uri, "r2")["previous"] == "r1"
 
 
+@pytest.mark.slow
 def test_the_same_items_have_the_same_neighbours_and_another_encoder_others(uri: str) -> None:
     filled(uri)
     publish(uri, "r1", CONFIG)
