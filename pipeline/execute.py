@@ -1,12 +1,13 @@
 """One phase of a run: rows through the graph into the committer, and what did not come back once more, one by one."""
 
+import contextlib
 import gc
 import logging
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -135,14 +136,16 @@ class Phase:
 
     def _take_all(self, dataset: Dataset) -> None:
         self.flag.begin_pass()
-        blocks: Iterator[Any] = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1))
-        while True:
-            with self.flag.waiting():
-                block: pa.Table | None = next(blocks, None)
-            if block is None:
-                return
-            with self.lock:
-                self._take(block)
+        rows: Any = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
+        # Closed at once where taking a block fails: left to the end of the process, it waits for a Ray that is gone.
+        with contextlib.closing(iter(rows)) as blocks:
+            while True:
+                with self.flag.waiting():
+                    block: pa.Table | None = next(blocks, None)
+                if block is None:
+                    return
+                with self.lock:
+                    self._take(block)
 
     def _take(self, block: pa.Table) -> None:
         self._memory_bytes += block.nbytes
