@@ -252,6 +252,7 @@ class Phase:
     def _isolate(self, tasks: Tasks) -> None:
         """Runs what was lost again: shards that were never let in as before, the others one row a block.
 
+        After a pass that was given up all of them run as before, placed on the cluster as it is now.
         A row lost twice over in one stage is what kills that stage's workers.
         """
         blame = Blame()
