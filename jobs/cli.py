@@ -1,11 +1,13 @@
 """What every command shares: arguments, logging, and one clear line for what the user did wrong."""
 
 import argparse
+import difflib
 import logging
 import math
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -20,9 +22,23 @@ USER_ERROR_EXIT = 2
 FAILED_EXIT = 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with code 2."""
+        self.exit(USER_ERROR_EXIT, f"error: {message}{self._meant(message)}; `{self.prog} --help` has all options\n")
+
+    def _meant(self, message: str) -> str:
+        """The option that the first one which is not known may stand for."""
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+        near = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
+        return f", did you mean {near[0]}?" if message.startswith("unrecognized") and near else ""
+
+
 def parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:
     """A parser whose help ends with examples and that takes no abbreviated option."""
-    return argparse.ArgumentParser(
+    return _Parser(
         prog=f"python -m jobs.{name}",
         description=description,
         epilog=f"examples:\n{examples}",
@@ -84,17 +100,19 @@ def config_of(options: argparse.Namespace, plan: RunPlan | None = None) -> RunCo
 
 def positive(text: str) -> int:
     """An argument that is an integer above 0."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
-    return number
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)
 
 
 def positive_number(text: str) -> float:
     """An argument that is a number above 0."""
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
     return number
 
 

@@ -18,6 +18,7 @@ from ray.data import Dataset
 from cluster.capacity import Capacity
 from pipeline.blame import STRIKES, Blame
 from pipeline.committer import Committer
+from pipeline.drain import Drain
 from pipeline.gate import GateState, live_node_ids
 from pipeline.graph import Graph
 from pipeline.heartbeat import BEAT_SECONDS
@@ -66,13 +67,17 @@ class Phase:
     _rows_before_pass: int = 0
     _last_flush: float = field(default_factory=time.monotonic)
     _over: threading.Event = field(default_factory=threading.Event)
-    _stopping_since: float | None = None
-    _limit_passed: float | None = None
+    _drain: Drain = field(init=False)
+    _expects_rows: bool = True
+    """Whether any row may still come back in this pass."""
     _watchdog: Watchdog | None = None
     _nodes: frozenset[str] = frozenset()
     """Those that were there when the pass began."""
     _gave_up: bool = False
     """Whether the last pass was given up."""
+
+    def __post_init__(self) -> None:
+        self._drain = Drain(flag=self.flag, limits=self.limits, seconds=self.config.drain_seconds)
 
     def run(self, tasks: Tasks) -> None:
         """Runs every task; what a worker took down with it runs again row by row until each row has an outcome."""
@@ -82,7 +87,8 @@ class Phase:
             self._pass(tasks, one_by_one=False)
             self._isolate(tasks)
         except DrainOver:
-            logger.warning("rows that were still on their way run again next time")
+            if self._expects_rows:
+                logger.warning("rows that were still on their way run again next time")
         except Exception:
             self._save_what_there_is()
             raise
@@ -113,7 +119,7 @@ class Phase:
             leave_now(self.flag)
         with self.lock:
             rows = self.committer.flush_journal()
-        self._stopping_since = None  # a planned stop may have begun to drain, for longer than a signal allows
+        self._drain.begin_anew()
         self._stop_reading()
         drain = f"draining for {self.config.drain_seconds:g} s, a second signal ends that"
         logger.warning("%s: journalled %d rows, %s", self.flag.reason, rows, drain)
@@ -165,7 +171,7 @@ class Phase:
         return self.committer.rows - len(self.committer.in_memory) - self._rows_before_pass
 
     def _stop_reading(self) -> None:
-        self._stopping_since = self._stopping_since or time.monotonic()
+        self._drain.begin()
         self.graph.gate.stop.remote()
 
     def _keep_house(self) -> None:
@@ -203,9 +209,14 @@ class Phase:
         if limit is not None and self.flag.set(limit, planned=True):
             logger.warning("%s: no further shard is read, what is on its way drains", limit)
             self._stop_reading()
-        if self._stopping_since is not None:
-            self._watch_drain(now, now - self._stopping_since)
+        self._expects_rows = state.rows_issued > arrived and (arrived > 0 or self._all_start(state))
+        self._drain.watch(expects_rows=self._expects_rows)
         self.on_tick()
+
+    def _all_start(self, state: GateState) -> bool:
+        """Whether every stage has a worker that is ready: before that no row gets through."""
+        ready = {one.stage for one in state.seen if one.state.phase == "ready"}
+        return self._watchdog is None or ready.issuperset(self._watchdog.stages)
 
     def _lost_nodes(self) -> bool:
         """Whether nodes have gone since the pass began, and may have left workers that others leave no room for."""
@@ -213,18 +224,6 @@ class Phase:
         if gone:
             logger.warning("%d nodes are gone and nothing moves: placing the stages anew on what is left", gone)
         return gone > 0
-
-    def _watch_drain(self, now: float, drained_seconds: float) -> None:
-        """Ends the drain when its time is over: after a planned stop at the limit itself."""
-        if self.flag.planned:
-            if not self.limits.is_over():
-                return
-            self._limit_passed = self._limit_passed or now
-            drained_seconds = self.config.drain_seconds + now - self._limit_passed
-        if drained_seconds > self.config.drain_seconds + 10:
-            leave_now(self.flag)
-        if drained_seconds >= self.config.drain_seconds:
-            self.flag.end_drain()
 
     def _check_starts(self, errors: Mapping[str, Sequence[str]]) -> None:
         """Ends the run when a stage's workers fail to start again and again, with what they said."""

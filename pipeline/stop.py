@@ -67,7 +67,7 @@ class StopFlag:
         return self._drain_over
 
     def end_drain(self) -> None:
-        """Makes the main thread leave its wait for further rows with `DrainOver`."""
+        """Makes the main thread leave its wait for further rows, or not begin the next, with `DrainOver`."""
         self._drain_over = True
         self._wake_main_thread()
 
@@ -77,14 +77,15 @@ class StopFlag:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around the main thread's wait for rows: nowhere else may a pass end, least of all between rows and journal.
+        """Around the main thread's wait for rows: nowhere else may it be made to leave, least of all as it commits.
 
         Raises:
-            PassOver: The pass was given up, before or in the wait.
+            DrainOver: Nothing further is waited for, since before or in the wait.
+            PassOver: The same of a pass that was given up.
         """
         self._waits = True
         try:
-            self._leave_pass()
+            self._leave()
             yield
         finally:
             self._waits = False
@@ -124,12 +125,12 @@ class StopFlag:
             return True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._waits:
+            self._leave()
+
+    def _leave(self) -> None:
         if self._drain_over:
             raise DrainOver
-        if self._waits:
-            self._leave_pass()
-
-    def _leave_pass(self) -> None:
         if self._pass_over:
             self._pass_over = False
             raise PassOver

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ def _walk(root: Path, base: str, prefix: str, skip: str, above: tuple[tuple[int,
         return
     here = (status.st_dev, status.st_ino)
     if here in above:
-        logger.warning("%s links to a folder above it: not listed again", root / base)
+        _warn_once(f"{root / base} links to a folder above it: not listed again")
         return
     for name in _sorted_names(root / base):
         path = base + name
@@ -50,13 +51,19 @@ def _sorted_names(folder: Path) -> list[str]:
             for entry in found:
                 kind = _kind_of(entry)
                 if kind is None:
-                    logger.warning("%s is a broken link or no ordinary file: left out", entry.path)
+                    _warn_once(f"{entry.path} is a broken link or no ordinary file: left out")
                 else:
                     names.append(entry.name + kind)
     except FileNotFoundError:
         return []
     names.sort(key=os.fsencode)
     return names
+
+
+@functools.lru_cache(maxsize=1024)
+def _warn_once(text: str) -> None:
+    """A source is listed twice: to see what it is, and for its items."""
+    logger.warning("%s", text)
 
 
 def _kind_of(entry: "os.DirEntry[str]") -> str | None:

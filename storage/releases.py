@@ -28,11 +28,18 @@ class Releases:
         return self._store
 
     def manifest(self, name: str) -> Manifest | None:
-        """A release's manifest, or None where there is no such release, or not yet."""
+        """A release's manifest, or None where there is no such release, or not yet.
+
+        Raises:
+            UserError: It is of a newer format, or damaged.
+        """
+        path = release_path(name, "manifest.json")
         try:
-            return Manifest.decode(self._store.read_bytes(release_path(name, "manifest.json")))
+            return Manifest.decode(self._store.read_bytes(path))
         except FileNotFoundError:
             return None
+        except UserError as error:
+            raise UserError(f"{self._store.uri(path)}: {error}") from None
 
     def latest(self) -> str | None:
         """The name that LATEST holds."""

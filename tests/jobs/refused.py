@@ -16,3 +16,4 @@ def check_refusal(run: Callable[[], int], message: str, capsys: pytest.CaptureFi
     assert message in said
     assert "Traceback" not in said
     assert len([line for line in said.splitlines() if "error: " in line]) == 1
+    assert "usage: " not in said

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pipeline.stop import PassOver, StopFlag, watch_signals
+from pipeline.stop import DrainOver, PassOver, StopFlag, watch_signals
 
 
 def wait_for_ever(flag: StopFlag) -> None:
@@ -63,3 +63,15 @@ def test_a_pass_ends_only_where_its_rows_are_waited_for() -> None:
         flag.begin_pass()
         with flag.waiting():
             pass
+
+
+def test_a_drain_ends_only_where_rows_are_waited_for_and_stays_over() -> None:
+    flag = StopFlag()
+    with watch_signals(flag, lambda number: None):
+        threading.Timer(0.05, flag.end_drain).start()
+        with pytest.raises(DrainOver):
+            wait_for_ever(flag)
+        flag.end_drain()
+        assert sum(range(100_000)) > 0  # as the last shards are committed
+        with pytest.raises(DrainOver), flag.waiting():
+            raise AssertionError("the wait begins although the drain is over")

@@ -1,5 +1,6 @@
 """What a source is taken for, and what is said of one that is several things or none."""
 
+import logging
 import sys
 import tracemalloc
 from pathlib import Path
@@ -130,3 +131,13 @@ def test_empty_files_are_listed_and_no_listing_is_held(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert sizes == [0] * 3000
     assert peak < 200_000, "one folder's names at a time"
+
+
+def test_what_is_no_ordinary_file_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"a")
+    (tmp_path / "b.mp4").symlink_to(tmp_path / "nowhere")
+    with caplog.at_level(logging.WARNING):
+        items = list(open_source(str(tmp_path)).items())
+    assert [item.video_id for item in items if isinstance(item, SourceItem)] == ["a"]
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"{tmp_path}/b.mp4 is a broken link or no ordinary file: left out"]

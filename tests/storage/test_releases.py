@@ -38,6 +38,14 @@ def test_a_manifest_is_never_changed(store: Store) -> None:
     assert releases.manifest("r1") == MANIFEST
 
 
+def test_a_damaged_manifest_is_named(store: Store) -> None:
+    path = release_path("r1", "manifest.json")
+    store.create(path, MANIFEST.encode()[:-20])
+    with pytest.raises(UserError) as caught:
+        Releases(store).manifest("r1")
+    assert store.uri(path) in str(caught.value)
+
+
 def test_what_has_no_manifest_is_unfinished(store: Store) -> None:
     releases = Releases(store)
     releases.commit(MANIFEST)

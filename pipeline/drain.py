@@ -1,0 +1,48 @@
+"""How a run ends that is to stop: what is on its way may still come back, for as long as something can."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.limits import Limits
+from pipeline.stop import StopFlag, leave_now
+
+LEAVE_SECONDS = 10.0
+"""How long the main thread may take to leave its wait before the process ends without it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Drain:
+    """Ends the wait for rows of a stopping run; watched about every second."""
+
+    flag: StopFlag
+    limits: Limits
+    seconds: float
+    """How long rows may still come back; after a planned stop it is the limit itself that ends that."""
+    clock: Callable[[], float] = time.monotonic
+    leave: Callable[[StopFlag], None] = leave_now
+    _since: float | None = None
+    _over_since: float | None = None
+
+    def begin(self) -> None:
+        """From now on, unless it has begun."""
+        if self._since is None:
+            self._since = self.clock()
+
+    def begin_anew(self) -> None:
+        """From now on: a signal allows less than the planned stop that drains already."""
+        self._since, self._over_since = self.clock(), None
+
+    def watch(self, *, expects_rows: bool) -> None:
+        """Ends the drain once its time is over or nothing can come back, and the process where that does not help."""
+        if self._since is None:
+            return
+        now = self.clock()
+        time_is_over = self.limits.is_over() if self.flag.planned else now - self._since >= self.seconds
+        if expects_rows and not time_is_over:
+            return
+        if self._over_since is None:
+            self._over_since = now
+        if now - self._over_since > LEAVE_SECONDS:
+            self.leave(self.flag)
+        self.flag.end_drain()

@@ -1,0 +1,80 @@
+"""When a stopping run no longer waits for rows, and when it ends without its main thread."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from pipeline.drain import LEAVE_SECONDS, Drain
+from pipeline.limits import Limits
+from pipeline.stop import StopFlag
+
+SECONDS = 20.0
+
+
+@dataclass
+class Stopping:
+    """A drain at a time that the test sets."""
+
+    now: float = 100.0
+    flag: StopFlag = field(default_factory=StopFlag)
+    limits: Limits = field(default_factory=Limits)
+    left: list[StopFlag] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.drain = Drain(
+            flag=self.flag,
+            limits=self.limits,
+            seconds=SECONDS,
+            clock=lambda: self.now,
+            leave=self.left.append,
+        )
+
+    def after(self, seconds: float, *, expects_rows: bool = True) -> bool:
+        """Whether the drain is over so much later."""
+        self.now += seconds
+        self.drain.watch(expects_rows=expects_rows)
+        return self.flag.drain_is_over
+
+
+@pytest.fixture
+def stopping() -> Stopping:
+    one = Stopping()
+    one.flag.set("received SIGTERM", signal_number=15)
+    return one
+
+
+def test_a_run_that_does_not_stop_never_drains(stopping: Stopping) -> None:
+    assert not stopping.after(1e6, expects_rows=False)
+
+
+def test_rows_may_come_back_for_so_long(stopping: Stopping) -> None:
+    stopping.drain.begin()
+    assert not stopping.after(SECONDS - 1)
+    stopping.drain.begin()  # asked again, it goes on from its first beginning
+    assert stopping.after(1)
+    assert not stopping.left
+
+
+def test_nothing_is_waited_for_where_nothing_can_come_back(stopping: Stopping) -> None:
+    stopping.drain.begin()
+    assert stopping.after(0, expects_rows=False)
+
+
+def test_the_process_ends_where_its_main_thread_does_not_leave(stopping: Stopping) -> None:
+    stopping.drain.begin()
+    assert stopping.after(0, expects_rows=False)
+    stopping.after(LEAVE_SECONDS, expects_rows=False)
+    assert not stopping.left
+    stopping.after(1, expects_rows=False)
+    assert stopping.left == [stopping.flag]
+
+
+def test_a_planned_stop_drains_until_its_limit_and_a_signal_ends_it_sooner() -> None:
+    one = Stopping(limits=Limits(seconds=3600.0))
+    one.flag.set("the deadline is near", planned=True)
+    one.drain.begin()
+    assert not one.after(10 * SECONDS), "the limit is far"
+    one.flag.set("received SIGTERM", signal_number=15)
+    one.drain.begin_anew()
+    assert not one.after(SECONDS - 1)
+    assert one.after(1)
