@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
@@ -24,8 +24,10 @@ from jobs.listing import list_into_catalog
 from jobs.plan_table import draw_plan
 from pipeline.assemble import build_specs
 from pipeline.cluster_view import connected_nodes
+from pipeline.cluster_view import read_cluster as read_connected
 from pipeline.config import RunConfig
 from pipeline.limits import parse_deadline
+from pipeline.placement import place
 from pipeline.planning import (
     RESERVED,
     Planned,
@@ -168,7 +170,11 @@ def _probed(
         nodes, cores = connected_nodes(config.node_groups)
         for load in bare:
             check_holds(load.name, load.need, list(nodes), "of the connected cluster, where the probe runs,")
-        result = Probe(specs, modalities, config.graph).run(lines)
+        cluster = read_connected(config.node_groups)
+        # One worker of each stage is enough here, whatever the pools of the run will be.
+        where = {name: place(name, replace(spec.pool, min_actors=1), cluster) for name, spec in specs.items()}
+        selectors = {name: placement.label_selector for name, placement in where.items()}
+        result = Probe(specs, modalities, config.graph, selectors).run(lines)
         accelerators = {name: accelerator_of(one.node_id) for name, one in result.stages.items()}
     return Probed(result=result, nodes=nodes, cores=cores, accelerators=accelerators)
 

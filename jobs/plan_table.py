@@ -91,7 +91,7 @@ def _summary(planned: Planned, deadline_seconds: float | None) -> list[str]:
     ]
     lines += [
         f"In brackets: the {LEVEL:.0%} interval that the sample's durations, and the spread within them, leave.",
-        "Assumed: the bottleneck never waits; the report of the run shows whether it did.",
+        "Assumed: the bottleneck never waits, models load as fast as here; the run's report shows if they did.",
     ]
     return [*lines, *(f"Note: {note}" for note in plan.notes)]
 

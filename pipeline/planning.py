@@ -214,9 +214,12 @@ def _stage(
 
 def _notes(probe: ProbeResult, *, whole: bool) -> list[str]:
     """What makes the prediction weaker than its interval says; `whole` where the sample is all that there is to do."""
-    if whole:
-        return []
     notes: list[str] = []
+    waited = max((stage.node_seconds for stage in probe.stages.values()), default=0.0)
+    if waited:
+        notes.append(f"a node took {waited:.0f} s to come: the time counts from when the nodes are there")
+    if whole:
+        return notes
     for name, stage in probe.stages.items():
         if not stage.rows:
             notes.append(f"{name}: no sampled item needs it, so that it counts as free; a larger --sample may hold one")

@@ -8,19 +8,16 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
-from ray.exceptions import RayActorError, RayTaskError
 
 from cluster.estimate import DurationClass, Wave, duration_classes
 from pipeline.graph import GraphConfig
-from pipeline.probe_worker import ProbeWorker, Usage
+from pipeline.probe_handle import ProbeHandle
+from pipeline.probe_worker import Usage
 from pipeline.spec import Specs, StageSpec
-from pipeline.worker import one_line
-from records.errors import Failure, FatalError
+from records.errors import Failure
 from records.flow import FlowRow, flow_rows, flow_table, spent_seconds, with_outcomes
 from records.outcomes import MediaFacts, Outcome
 from records.schemas import StageRow, VectorDtype, stage_table
@@ -40,7 +37,9 @@ class StageProbe:
     failed: int
     waves: tuple[Wave, ...]
     start_seconds: float
-    """From asking for the worker until its model was loaded."""
+    """From asking for the worker, or from when a node came for it, until its model was loaded."""
+    node_seconds: float
+    """How long the node took to come; 0 where it was there."""
     rows_at_once: int
     """Most rows that were with the worker at a time."""
     full_rows: int
@@ -75,13 +74,15 @@ class Probe:
     Args:
         specs: The stages that have work, upstream first.
         modalities: Stage to stream, for every stage of the run.
-        config: How rows are cut into blocks.
+        config: How rows are cut into blocks, and how long a worker may take to start.
+        label_selectors: Stage to the nodes that its worker may take; any of them for those that are not in it.
         vector_dtype: How vectors are stored.
     """
 
     specs: Specs
     modalities: dict[str, str]
     config: GraphConfig
+    label_selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     vector_dtype: VectorDtype = "float32"
     _gpu_seconds: float = field(default=0.0, init=False)
 
@@ -96,7 +97,12 @@ class Probe:
         stages: dict[str, StageProbe] = {}
         for position, (name, spec) in enumerate(self.specs.items()):
             logger.info("probing %s on %d items", name, table.num_rows)
-            worker = _Worker(spec, self.modalities)
+            worker = ProbeHandle(
+                spec,
+                self.modalities,
+                label_selector=self.label_selectors.get(name, {}),
+                start_timeout_seconds=self.config.start_timeout_seconds,
+            )
             try:
                 if not position:
                     table, classes, class_of = self._by_duration(table, worker if name == "decode" else None)
@@ -112,7 +118,7 @@ class Probe:
         )
 
     def _by_duration(
-        self, table: pa.Table, decode: "_Worker | None"
+        self, table: pa.Table, decode: ProbeHandle | None
     ) -> tuple[pa.Table, list[DurationClass], list[int]]:
         """The lines by class, the classes, and the class of each: known from stored facts or a first decoding.
 
@@ -127,7 +133,7 @@ class Probe:
         return table.take(pa.array(order.tolist(), type=pa.int64())), classes, class_of[order].tolist()
 
     def _stage(
-        self, spec: StageSpec, worker: "_Worker", table: pa.Table, class_of: Sequence[int]
+        self, spec: StageSpec, worker: ProbeHandle, table: pa.Table, class_of: Sequence[int]
     ) -> tuple[StageProbe, pa.Table]:
         """What the stage took, and the table with its outcomes; decode's frames and sound stay in it."""
         block = self._block_rows(spec)
@@ -155,6 +161,7 @@ class Probe:
             failed=sum(isinstance(outcome, Failure) for outcome in outcomes),
             waves=tuple(waves),
             start_seconds=worker.start_seconds,
+            node_seconds=worker.node_seconds,
             rows_at_once=at_once,
             full_rows=full,
             output_bytes_per_item=self._file_bytes(spec.name, made, outcomes) / max(len(mine), 1),
@@ -186,65 +193,7 @@ class Probe:
         return len(encode_table(stage_table(stage, rows, "float32")))
 
 
-class _Worker:
-    """One probe worker on the cluster, and how long it has been held.
-
-    Raises:
-        FatalError: It cannot start.
-    """
-
-    def __init__(self, spec: StageSpec, modalities: dict[str, str]) -> None:
-        self._stage = spec.name
-        self._began = time.monotonic()
-        remote: Any = ray.remote(ProbeWorker)
-        self._actor = remote.options(
-            num_cpus=spec.pool.num_cpus,
-            num_gpus=spec.pool.num_gpus or None,
-            memory=spec.pool.memory_bytes or None,
-            max_concurrency=spec.pool.calls,
-            max_restarts=0,
-        ).remote(spec, modalities)
-        try:
-            self.before: Usage = self._get(self._actor.empty.remote())
-            self._get(self._actor.start.remote())
-        except BaseException:
-            self.close()
-            raise
-        self.start_seconds = time.monotonic() - self._began
-
-    def calls(self, blocks: Sequence[pa.Table]) -> list[pa.Table]:
-        """Runs blocks, as many at a time as the pool's `calls`; results in order."""
-        done: list[pa.Table] = self._get([self._actor.run.remote(block) for block in blocks])
-        return done
-
-    def usage(self) -> Usage:
-        """What it uses now."""
-        now: Usage = self._get(self._actor.usage.remote())
-        return now
-
-    def close(self) -> float:
-        """Ends the worker and its engine; returns for how many seconds it was held."""
-        try:
-            ray.get(self._actor.close.remote(), timeout=60)
-        except Exception as error:  # noqa: BLE001 - it is on its way out, or dead already, which `_get` has said
-            logger.debug("stage=%s %s", self._stage, one_line(error))
-        ray.kill(self._actor)
-        return time.monotonic() - self._began
-
-    def _get(self, refs: Any) -> Any:  # noqa: ANN401 - what the actor returns
-        try:
-            return ray.get(refs)
-        except RayTaskError as error:
-            cause = error.cause if isinstance(error.cause, Exception) else error
-            raise FatalError(f"{self._stage} failed on the sample: {one_line(cause)}") from error
-        except RayActorError as error:
-            raise FatalError(
-                f"the probe's worker of {self._stage} died; if one item killed it, another --seed leaves it out: "
-                f"{one_line(error)}"
-            ) from error
-
-
-def _wave(worker: _Worker, stage: str, table: pa.Table, class_index: int, block_rows: int) -> tuple[Wave, pa.Table]:
+def _wave(worker: ProbeHandle, stage: str, table: pa.Table, class_index: int, block_rows: int) -> tuple[Wave, pa.Table]:
     before = worker.usage()
     done = pa.concat_tables(worker.calls(list(_blocks(table, block_rows))))
     wave = Wave(

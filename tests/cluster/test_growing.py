@@ -6,11 +6,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cluster.nodes import GROUP_LABEL, NodeGroup
+from tests.clips import make_clip
 from tests.cluster.autoscaling_host import GrowingCluster, growing_cluster, live_nodes
 from tests.cluster.disturbed import POOLS, Disturbed
+from tests.jobs.described import command
 
+PRICES = """\
+currency: EUR
+node_types:
+  cpu: {cpus: 4, memory: 64GiB, price_per_hour: 1.0}
+  gpu: {cpus: 2, gpus: 1, memory: 64GiB, price_per_hour: 3.0}
+"""
 GROUPS = [NodeGroup(name="cpu", max_nodes=1, cpus=4), NodeGroup(name="gpu", max_nodes=2, cpus=2, gpus=1)]
 PATIENCE_SECONDS = 120.0
 
@@ -59,3 +68,31 @@ def test_a_run_grows_from_a_head_alone_and_gives_its_nodes_back(tmp_path: Path) 
     assert {where[node] for node in run.nodes_of("caption")} == {"gpu"}
     assert len(set(run.nodes_of("caption"))) == 2
     assert len(run.nodes_of("caption")) == 2, "no worker was given up after its model had loaded"
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+def test_a_plan_brings_the_nodes_that_its_probe_needs(tmp_path: Path) -> None:
+    source, output = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    for number in range(4):
+        make_clip(source / f"clip{number}.mp4", seconds=1.0)
+    config = {
+        "recipe": "tiny",
+        "node_groups": [asdict(group) for group in GROUPS],
+        "transcribe": {"pool": {"num_gpus": 0.5}},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "prices.yaml").write_text(PRICES)
+    with growing_cluster(GROUPS) as cluster:
+        done = command(
+            "plan", "--source", str(source), "--output", str(output), "--config", str(tmp_path / "config.yaml"),
+            "--prices", str(tmp_path / "prices.yaml"), "--stages", "transcribe", **cluster.environment,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert "Cluster      1 cpu + 2 gpu, 7.00 EUR an hour" in done.stdout
+    assert "Note: a node took " in done.stdout
+    (file,) = (output / "plans").iterdir()
+    written = yaml.safe_load(file.read_text())
+    assert written["overrides"]["transcribe"]["pool"]["max_actors"] <= 4
+    assert written["gpu_hours"]["middle"] > 0

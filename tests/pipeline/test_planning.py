@@ -37,21 +37,31 @@ PRICES = PriceTable(
 )
 
 
-def stage(seconds: float, *, rows_at_once: int = 8) -> StageProbe:
+def stage(seconds: float, *, rows_at_once: int = 8, node_seconds: float = 0.0) -> StageProbe:
     waves = tuple(Wave(class_index=0, rows=8, seconds=8 * seconds, cpu_seconds=4 * seconds) for _ in range(2))
     return StageProbe(
-        rows=16, failed=0, waves=waves, start_seconds=30.0, rows_at_once=rows_at_once, full_rows=8,
+        rows=16, failed=0, waves=waves, start_seconds=30.0, node_seconds=node_seconds,
+        rows_at_once=rows_at_once, full_rows=8,
         output_bytes_per_item=100.0, block_bytes_per_item=1000.0, memory_bytes=GIB, gpu_memory_bytes=None, node_id="n",
     )  # fmt: skip
 
 
 def planned(
-    nodes: Nodes | None, *, deadline: float | None = None, prices: PriceTable | None = PRICES, items: int = 10_000
+    nodes: Nodes | None,
+    *,
+    deadline: float | None = None,
+    prices: PriceTable | None = PRICES,
+    items: int = 10_000,
+    node_seconds: float = 0.0,
 ) -> Planned:
     rows = {"decode": items, "caption": items, "embed": items}
     probe = ProbeResult(
         classes=(DurationClass(start_seconds=0, end_seconds=float("inf"), items=16),),
-        stages={"decode": stage(0.5), "caption": stage(2.0, rows_at_once=4), "embed": stage(0.05)},
+        stages={
+            "decode": stage(0.5),
+            "caption": stage(2.0, rows_at_once=4, node_seconds=node_seconds),
+            "embed": stage(0.05),
+        },
         items=16,
         seconds=60.0,
         gpu_seconds=60.0,
@@ -114,3 +124,11 @@ def test_nodes_that_the_table_does_not_know_have_no_price() -> None:
 def test_a_pool_that_the_sample_could_not_fill_is_noted() -> None:
     (note,) = planned({ONE_GPU: 4}).plan.notes
     assert note.startswith("caption: had 4 rows at a time, a worker of the run has 8")
+
+
+def test_the_wait_for_a_node_is_noted_and_no_part_of_the_time() -> None:
+    there, came = planned({ONE_GPU: 4}).plan, planned({ONE_GPU: 4}, node_seconds=130.0).plan
+    assert came.seconds == there.seconds
+    assert set(came.notes) - set(there.notes) == {
+        "a node took 130 s to come: the time counts from when the nodes are there"
+    }

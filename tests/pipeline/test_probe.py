@@ -35,7 +35,7 @@ def refuses_to_load() -> None:
     raise RuntimeError("no such weights")
 
 
-def probed(output: Path, specs: Specs, sample: int = 16) -> tuple[Catalog, ProbeResult]:
+def probed(output: Path, specs: Specs, sample: int = 16, *, graph: GraphConfig = GRAPH) -> tuple[Catalog, ProbeResult]:
     store = Store.open(str(output))
     catalog = Catalog.open(store)
     assert catalog is not None
@@ -45,7 +45,7 @@ def probed(output: Path, specs: Specs, sample: int = 16) -> tuple[Catalog, Probe
     )
     lines = sample_lines(plan, catalog.live_counts(), reader.lines, sample, 0)
     needed = rows_to_do(plan, catalog, specs)
-    return catalog, Probe({name: specs[name] for name in needed}, MODALITIES, GRAPH).run(lines)
+    return catalog, Probe({name: specs[name] for name in needed}, MODALITIES, graph).run(lines)
 
 
 def test_it_measures_what_the_workers_took_and_commits_nothing(tmp_path: Path) -> None:
@@ -105,6 +105,15 @@ def test_an_item_that_kills_its_worker_is_one_clear_error(tmp_path: Path) -> Non
     light_catalog(str(output), ["a", "kills-caption"], shard_size=10)
     with pytest.raises(FatalError, match="the probe's worker of caption died"):
         probed(output, light_specs(tmp_path / "log"))
+
+
+def test_a_worker_that_no_node_holds_is_waited_for_only_so_long(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    light_catalog(str(output), ["a"], shard_size=10)
+    specs = dict(light_specs(tmp_path / "log"))
+    specs["decode"] = replace(specs["decode"], pool=PoolConfig(num_cpus=1000))
+    with pytest.raises(FatalError, match="worker of decode did not start within 1 s: no node came"):
+        probed(output, specs, graph=replace(GRAPH, start_timeout_seconds=1.0))
 
 
 def test_a_plan_is_made_written_read_and_run(tmp_path: Path) -> None:
