@@ -3,13 +3,11 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import ray
 
 from cluster.capacity import Capacity
 from cluster.nodes import ACCELERATOR_LABEL, GROUP_LABEL, Cluster, NodeGroup, NodeKind
 from cluster.packing import Nodes, NodeType
+from pipeline.ray_nodes import RayNode, live_nodes
 from pipeline.ray_session import in_cluster
 
 _HEAD = "node:__internal_head__"
@@ -22,10 +20,10 @@ def read_cluster(groups: Sequence[NodeGroup] = ()) -> Cluster:
 
     Ray 2.60 itself knows of an autoscaler's groups only on Anyscale: the open one tells nobody what it may start.
     """
-    return make_cluster([node for node in ray.nodes() if node["Alive"]], groups)  # type: ignore[no-untyped-call]
+    return make_cluster(live_nodes(), groups)
 
 
-def make_cluster(nodes: Sequence[Mapping[str, Any]], groups: Sequence[NodeGroup]) -> Cluster:
+def make_cluster(nodes: Sequence[RayNode], groups: Sequence[NodeGroup]) -> Cluster:
     """Puts live nodes, as `ray.nodes()` gives them, and groups together: a group's live nodes are some of its own."""
     names = {group.name for group in groups}
     of_group: dict[str, Mapping[str, str]] = {}
@@ -39,7 +37,7 @@ def make_cluster(nodes: Sequence[Mapping[str, Any]], groups: Sequence[NodeGroup]
     return Cluster(kinds=(*kinds, *(group.kind(of_group.get(group.name)) for group in groups)))
 
 
-def _live(node: Mapping[str, Any]) -> NodeKind:
+def _live(node: RayNode) -> NodeKind:
     labels: Mapping[str, str] = node["Labels"]
     return NodeKind(
         name=node["NodeID"],

@@ -19,13 +19,14 @@ from cluster.capacity import Capacity
 from pipeline.blame import STRIKES, Blame
 from pipeline.committer import Committer
 from pipeline.drain import Drain
-from pipeline.gate import GateState, live_node_ids
+from pipeline.gate import GateState
 from pipeline.graph import Graph
 from pipeline.heartbeat import BEAT_SECONDS
 from pipeline.limits import Limits
 from pipeline.loop_config import LoopConfig
 from pipeline.placement import Placement
 from pipeline.pool_watch import PoolWatch
+from pipeline.ray_nodes import live_node_ids
 from pipeline.ray_session import cluster_capacity
 from pipeline.stats import RunStats
 from pipeline.stop import DrainOver, PassOver, StopFlag, leave_now

@@ -16,6 +16,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.heartbeat import SILENT_SECONDS, WorkerState
+from pipeline.ray_nodes import live_node_ids
 from pipeline.watchdog import WorkerSeen
 
 HELD_SECONDS = 20.0
@@ -57,11 +58,6 @@ class GateState:
     """Each worker as it was last heard of."""
     last_start_errors: Mapping[str, str] = field(default_factory=dict)
     """Stage to why a worker of it could not start last, also where another could since."""
-
-
-def live_node_ids() -> set[str]:
-    """Ray's ids of the nodes that are there."""
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
 
 
 class Gate:

@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import ray
 
@@ -12,6 +11,7 @@ from cluster.capacity import Capacity
 from pipeline.cells import Arm, Cell, CellResult, cell_path, decode_cell, encode_cell, run_cell
 from pipeline.evaluation import EvaluateConfig, EvaluationData
 from pipeline.graph import GraphConfig
+from pipeline.ray_nodes import live_nodes
 from pipeline.ray_session import LocalRayConfig, cluster_capacity, ray_session
 from recsys.features import Features
 from recsys.protocol import Split
@@ -129,5 +129,4 @@ def _cell_task(cell: Cell, arm: Arm | None, threads: int, split: Split, *feature
 
 
 def _largest_node_cpus() -> float:
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return max(float(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"])
+    return max(float(node["Resources"].get("CPU", 0)) for node in live_nodes())

@@ -4,8 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import ray
-
 from cluster.cheapest import Work, cheapest
 from cluster.estimate import Costs, Interval, Prediction, cautious, estimate, predict
 from cluster.nodes import ACCELERATOR_LABEL
@@ -14,6 +12,7 @@ from cluster.prices import PriceTable
 from cluster.sizing import Cluster, PhaseSize, Sizing, StageLoad, rate, size_pools
 from pipeline.graph import READER_CPUS, READERS, GraphConfig
 from pipeline.probe import ProbeResult
+from pipeline.ray_nodes import all_nodes
 from pipeline.run_plan import ClusterPrices, RunPlan, StagePrediction
 from pipeline.spec import Specs
 
@@ -79,7 +78,7 @@ def bare_loads(specs: Specs, rows: Mapping[str, int], graph: GraphConfig) -> lis
 
 def accelerator_of(node_id: str) -> str | None:
     """The GPUs of a node, as Ray names them."""
-    for node in ray.nodes():  # type: ignore[no-untyped-call]
+    for node in all_nodes():
         if node["NodeID"] == node_id:
             labels: Mapping[str, str] = node["Labels"]
             return labels.get(ACCELERATOR_LABEL)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from pipeline.gate import live_node_ids
 from pipeline.probe_worker import ProbeWorker, Usage
+from pipeline.ray_nodes import live_node_ids
 from pipeline.spec import StageSpec
 from pipeline.worker import one_line
 from records.errors import FatalError

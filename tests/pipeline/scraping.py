@@ -5,8 +5,9 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import ray
 from prometheus_client.parser import text_string_to_metric_families
+
+from pipeline.ray_nodes import live_nodes
 
 PATIENCE_SECONDS = 120.0
 """Ray's processes report every ten seconds."""
@@ -21,7 +22,7 @@ class Scrape:
     @classmethod
     def now(cls) -> "Scrape":
         """Asks every node of the cluster that this process is connected to."""
-        nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        nodes = live_nodes()
         return cls.of([f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in nodes])
 
     @classmethod
