@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+_SLACK = 1e-6
+"""Ray counts in ten-thousandths; shares of a GPU that make a whole one may add up to a little more as floats."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
@@ -19,7 +22,7 @@ class Capacity:
 
     def holds(self, needed: "Capacity") -> bool:
         """Whether all of `needed` is there at once."""
-        enough = needed.cpus <= self.cpus and needed.gpus <= self.gpus
+        enough = needed.cpus <= self.cpus + _SLACK and needed.gpus <= self.gpus + _SLACK
         return enough and needed.memory_bytes <= self.memory_bytes
 
     def __str__(self) -> str:

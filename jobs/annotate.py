@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+import time
 from collections.abc import Sequence
 
 from cluster.prices import read_prices
@@ -113,6 +114,7 @@ def main(argv: Sequence[str]) -> int:
         config = apply_overrides(config, {"breaker": {"max_error_share": options.max_error_share}})
     console = console_and_logging(verbose=options.verbose)
     retry_kinds = parse_kinds(options.retry_failed) if options.retry_failed is not None else None
+    began = time.monotonic()
     deadline_seconds = parse_deadline(options.deadline) if options.deadline is not None else None
     prices = read_prices(options.prices) if options.prices is not None else None
     specs = build_specs(config)
@@ -121,6 +123,7 @@ def main(argv: Sequence[str]) -> int:
     selected = select_specs(specs, options.stages)
     limits = Limits(
         seconds=deadline_seconds,
+        started=began,
         gpu_hours=options.max_gpu_hours,
         gpus={name: spec.pool.num_gpus for name, spec in selected.items()},
     )
@@ -178,8 +181,8 @@ def main(argv: Sequence[str]) -> int:
 
 def summary(report: RunReport, store: Store) -> str:
     """The end of a run in a few lines."""
-    if not report.shards_pending and report.shards_blocked:
-        waiting = ", ".join(f"{stage} in {count} shards" for stage, count in report.shards_blocked.items())
+    waiting = ", ".join(f"{stage} in {count} shards" for stage, count in report.shards_blocked.items())
+    if not report.shards_pending and waiting:
         return f"Nothing was run: what {waiting} would read is not there yet; name those stages in --stages as well."
     if not report.shards_pending:
         return f"Nothing left to do: all {report.items} items are done. `python -m jobs.status` counts the errors."
@@ -194,6 +197,8 @@ def summary(report: RunReport, store: Store) -> str:
         if stats.rows:
             kinds = kinds_text(stats.errors, stats.stream_errors)
             lines.append(f"  {stage:<15} {stats.results:>7} results {stats.failed:>5} errors  {kinds}")
+    if waiting:
+        lines.append(f"Not run: {waiting}, whose input is not there yet: name its stages in --stages as well")
     lines.append(f"Report: {store.uri(f'runs/{report.run_id}/report.md')}")
     if report.tripped is not None:
         lines.append(

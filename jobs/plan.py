@@ -115,7 +115,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"Nothing left to do: all {catalog.item_count} items are done, so that there is nothing to plan.")
         return 0
     bare = bare_loads(specs, rows, config.graph)
-    if prices is not None and options.cluster != CONNECTED:
+    if prices is not None and options.cluster != CONNECTED and (options.cluster or deadline is not None):
         prices.usable(bare)
     if nodes is not None:
         size_pools(bare, Cluster(nodes=nodes, reserved=RESERVED), 1)  # what does not fit costs no probe

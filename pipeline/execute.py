@@ -6,7 +6,6 @@ import logging
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,19 +14,17 @@ import pyarrow as pa
 import ray
 from ray.data import Dataset
 
-from cluster.capacity import Capacity
 from pipeline.blame import STRIKES, Blame
 from pipeline.committer import Committer
 from pipeline.drain import Drain
 from pipeline.gate import GateState
 from pipeline.graph import Graph
-from pipeline.heartbeat import BEAT_SECONDS
 from pipeline.limits import Limits
 from pipeline.loop_config import LoopConfig
 from pipeline.placement import Placement
 from pipeline.pool_watch import PoolWatch
 from pipeline.ray_nodes import live_node_ids
-from pipeline.ray_session import cluster_capacity
+from pipeline.stacks import log_stacks
 from pipeline.stats import RunStats
 from pipeline.stop import DrainOver, PassOver, StopFlag, leave_now
 from pipeline.tasks import Presets, Tasks
@@ -39,9 +36,6 @@ logger = logging.getLogger(__name__)
 
 UNREAD_TRIES = 3
 """How often shards that nobody read, since their task was lost or the store failed, are run as before."""
-
-MOST_STACKS = 4
-"""Different stacks of a stage that hangs that are logged."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -114,16 +108,22 @@ class Phase:
             logger.exception("could not journal either")
 
     def on_signal(self, number: int) -> None:
-        """Journals at once; a second signal leaves at once."""
+        """Has all rows journalled at once, in a thread of its own: a second signal leaves also while that hangs."""
         if not self.flag.set(f"received {signal.Signals(number).name}", signal_number=number):
             logger.warning("received %s again, leaving now", signal.Signals(number).name)
             leave_now(self.flag)
-        with self.lock:
-            rows = self.committer.flush_journal()
         self._drain.begin_anew()
-        self._stop_reading()
-        drain = f"draining for {self.config.drain_seconds:g} s, a second signal ends that"
-        logger.warning("%s: journalled %d rows, %s", self.flag.reason, rows, drain)
+        threading.Thread(target=self._journal_and_stop, name="journal", daemon=True).start()
+
+    def _journal_and_stop(self) -> None:
+        try:
+            self._stop_reading()
+            with self.lock:
+                rows = self.committer.flush_journal()
+            drain = f"draining for {self.config.drain_seconds:g} s, a second signal ends that"
+            logger.warning("%s: journalled %d rows, %s", self.flag.reason, rows, drain)
+        except Exception as error:  # noqa: BLE001 - the run ends with it, whatever it is
+            self._fail(error)
 
     def _pass(self, tasks: Tasks, *, one_by_one: bool) -> None:
         self.limits.begin_pass()
@@ -180,11 +180,16 @@ class Phase:
         while not self._over.wait(1.0):
             try:
                 self._tick()
-            except Exception as error:
-                if not isinstance(error, ReelscribeError):  # else its one line is the last that the command says
-                    logger.exception("the driver cannot go on")
-                self.flag.set(f"{type(error).__name__}: {error}", error=error)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fail(error)
                 self._stop_reading()
+            # Where the driver cannot go on, nothing that comes back could be kept.
+            self._drain.watch(expects_rows=self._expects_rows and self.flag.error is None)
+
+    def _fail(self, error: Exception) -> None:
+        """The run ends with its first error, whatever it was to stop for before."""
+        if self.flag.fail(error) and not isinstance(error, ReelscribeError):  # else its one line is the last of all
+            logger.exception("the driver cannot go on")
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -211,7 +216,6 @@ class Phase:
             logger.warning("%s: no further shard is read, what is on its way drains", limit)
             self._stop_reading()
         self._expects_rows = state.rows_issued > arrived and (arrived > 0 or self._all_start(state))
-        self._drain.watch(expects_rows=self._expects_rows)
         self.on_tick()
 
     def _all_start(self, state: GateState) -> bool:
@@ -234,14 +238,7 @@ class Phase:
 
     def _end_standstill(self, still: Standstill) -> None:
         """Ends the run with what holds it up, the stacks of that stage's workers in the log before."""
-        gate = self.graph.gate
-        ray.get(gate.want_stacks.remote(still.stage), timeout=60)
-        self._over.wait(2 * BEAT_SECONDS + 1)
-        texts = Counter[str](ray.get(gate.take_stacks.remote(), timeout=60))
-        for text, workers in texts.most_common(MOST_STACKS):
-            logger.error("stacks of %d workers of %s:\n%s", workers, still.stage, text)
-        free = Capacity.of(ray.available_resources())  # type: ignore[no-untyped-call]
-        logger.error("of the cluster's %s are free: %s", cluster_capacity(), free)
+        log_stacks(self.graph.gate, still.stage, self._over.wait)
         self._end_with(FatalError(still.reason))
 
     def _end_with(self, error: FatalError) -> None:
@@ -257,7 +254,8 @@ class Phase:
         """
         blame = Blame()
         let_in: set[str] = set()
-        for number in range(STRIKES * len(self.graph.specs) + 1):
+        number = 0
+        while number <= STRIKES * len(self.graph.specs):
             lost = self._lost(tasks, blame.presets)
             if not len(lost):
                 return
@@ -266,6 +264,7 @@ class Phase:
             if self._gave_up:
                 unread, self.graph = lost, replace(self.graph, placements=self.place())
             again = self._gave_up or (len(unread) > 0 and number < UNREAD_TRIES)
+            number += not self._gave_up  # nodes may go as often as they like
             if not again and len(unread) == len(lost):
                 break
             logger.warning(

@@ -44,7 +44,7 @@ class GraphConfig:
     """
 
     block_rows: int = 8
-    """Rows of media in one block: what moves between workers, and what one call of a stage gets at most."""
+    """Rows of media in one block: what moves between workers, and what one call of a stage without GPUs gets."""
     text_block_rows: int = 256
     """Rows in one block once only text is left: Ray Data moves some 20 blocks a second, whatever is in them."""
     max_reads: int = 32_768
@@ -189,7 +189,7 @@ class Graph:
             type(spec.name, (worker,), {}),  # Ray Data's operators, metrics and actors bear the class's name
             fn_constructor_args=(spec,),
             fn_constructor_kwargs={**arguments, "teller": _TellGate(self.gate), "one_by_one": one_by_one},
-            batch_size=spec.pool.batch_rows if spec.pool.num_gpus else None,
+            batch_size=self._call_rows(spec, one_by_one),
             batch_format="pyarrow",
             compute=ActorPoolStrategy(
                 min_size=spec.pool.min_actors,
@@ -206,6 +206,14 @@ class Graph:
             max_restarts=-1,
             max_task_retries=0 if one_by_one else self.config.task_retries,
         )
+
+    @staticmethod
+    def _call_rows(spec: StageSpec, one_by_one: bool) -> int | None:
+        """Rows a call; None for the whole block. Ray Data asks for a number where a worker has GPUs, and joins smaller
+        blocks to so many."""
+        if not spec.pool.num_gpus:
+            return None
+        return 1 if one_by_one else spec.pool.batch_rows
 
     def _drops(self, spec: StageSpec, tasks: Tasks) -> dict[str, Any]:
         """A stage drops the stream it takes when no later stage of the graph takes it too."""

@@ -122,7 +122,7 @@ def ledger_markdown(
         pools = sum(line.price or 0.0 for line in ledger.values())
         lines += [
             "",
-            f"All nodes of the cluster cost {whole:.2f} {prices.currency} for {clock(seconds)}, "
+            f"All nodes that the cluster may have would cost {whole:.2f} {prices.currency} for {clock(seconds)}, "
             f"{whole / max(items, 1) * 1000:.4g} for 1,000 items; {max(whole - pools, 0.0):.2f} of it no pool held.",
         ]
     return [*lines, ""]

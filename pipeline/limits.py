@@ -68,9 +68,10 @@ class Limits:
     gpus: Mapping[str, float] = field(default_factory=dict)
     """Stage to the GPUs that one worker of it holds."""
     clock: Callable[[], float] = time.monotonic
+    started: float | None = None
+    """The clock when `seconds` began to run; now where it is not said."""
     gpu_hours_held: float = 0.0
     """GPUs held, times hours, whether they were busy or not: from a worker's start to its end."""
-    _started: float = 0.0
     _seen: float | None = None
     _gpus_held: float = 0.0
     _in_flight: int = 0
@@ -80,7 +81,8 @@ class Limits:
     def __post_init__(self) -> None:
         if self.gpu_hours is not None and not any(self.gpus.values()):
             raise UserError("--max-gpu-hours: no stage that this run could start takes a GPU")
-        self._started = self.clock()
+        if self.started is None:
+            self.started = self.clock()
 
     def begin_pass(self) -> None:
         """Rows are counted from nought again; model loading before the first is not the pace."""
@@ -131,7 +133,8 @@ class Limits:
 
     def _left_seconds(self) -> float:
         assert self.seconds is not None
-        return self._started + self.seconds - self.clock()
+        assert self.started is not None
+        return self.started + self.seconds - self.clock()
 
     def _gpu_hours_after(self, seconds: float) -> float:
         return self.gpu_hours_held + self._gpus_held * seconds / 3600

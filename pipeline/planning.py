@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluster.cheapest import Work, cheapest
 from cluster.estimate import Costs, Interval, Prediction, cautious, estimate, predict
@@ -15,6 +15,7 @@ from pipeline.probe import ProbeResult
 from pipeline.ray_nodes import all_nodes
 from pipeline.run_plan import ClusterPrices, RunPlan, StagePrediction
 from pipeline.spec import Specs
+from records.errors import UserError
 
 RESERVED = (*[Need(cpus=READER_CPUS)] * READERS, Need(cpus=1.0))
 """What runs beside the pools: readers, and Ray Data's repartition, which takes a whole slot."""
@@ -69,7 +70,7 @@ def bare_loads(specs: Specs, rows: Mapping[str, int], graph: GraphConfig) -> lis
                     accelerator=pool.accelerator_type,
                 ),
                 seconds=0.0,
-                most_workers=math.ceil(count / (min(block, pool.batch_rows) if pool.num_gpus else block)),
+                most_workers=math.ceil(count / (pool.batch_rows if pool.num_gpus else block)),
                 needs_decode=spec.modality is not None,
             )
         )
@@ -123,22 +124,49 @@ def plan_run(
         )
         for load in bare
     ]
-    sizing = _sizing(request, loads, cautious(loads, costs, factors))
-    prediction = predict(sizing, costs, factors, request.items)
+    sizing, prediction = _sized(request, loads, costs, factors)
     return Planned(
         plan=_plan(request, specs, probe, sizing, costs, prediction), sizing=sizing, costs=costs, prediction=prediction
     )
 
 
-def _sizing(request: PlanRequest, loads: Sequence[StageLoad], careful: Sequence[StageLoad]) -> Sizing:
+def _sized(
+    request: PlanRequest, loads: Sequence[StageLoad], costs: Mapping[str, Costs], factors: Mapping[str, float]
+) -> tuple[Sizing, Prediction]:
+    """Pools on the cluster named, or on the cheapest that meets the deadline with the upper end of its whole interval.
+
+    The choice knows each stage's upper end alone; that of the slowest of several stages lies higher, so that it chooses
+    again for less time until it is in time.
+    """
     if request.nodes is not None:
-        cluster = Cluster(nodes=request.nodes, reserved=RESERVED, cores=request.cores)
-        return size_pools(loads, cluster, request.items)
+        sizing = size_pools(loads, Cluster(nodes=request.nodes, reserved=RESERVED, cores=request.cores), request.items)
+        return sizing, predict(sizing, costs, factors, request.items)
     assert request.deadline_seconds is not None, "jobs ask for a cluster or a deadline"
     assert request.prices is not None, "jobs ask for prices with a deadline"
-    work = Work(loads=careful, items=request.items, deadline_seconds=request.deadline_seconds, reserved=RESERVED)
-    chosen = cheapest(request.prices.offers, work)
-    return Sizing(phases=_with_rates(chosen, loads), loads=tuple(loads), cluster=chosen.cluster)
+    work = Work(
+        loads=cautious(loads, costs, factors),
+        items=request.items,
+        deadline_seconds=request.deadline_seconds,
+        reserved=RESERVED,
+    )
+    prediction: Prediction | None = None
+    while True:
+        try:
+            chosen = cheapest(request.prices.offers, work)
+        except UserError:
+            if prediction is None:
+                raise
+            hours, longest = request.deadline_seconds / 3600, prediction.seconds.high / 3600
+            raise UserError(
+                f"no cluster is sure to meet the deadline of {hours:.2f} h: the fastest that the prices allow may take "
+                f"{longest:.2f} h; a larger --sample makes surer"
+            ) from None
+        sizing = Sizing(phases=_with_rates(chosen, loads), loads=tuple(loads), cluster=chosen.cluster)
+        prediction = predict(sizing, costs, factors, request.items)
+        late = prediction.seconds.high / request.deadline_seconds
+        if late <= 1:
+            return sizing, prediction
+        work = replace(work, deadline_seconds=work.deadline_seconds / max(late, 1.01))
 
 
 def _with_rates(chosen: Sizing, loads: Sequence[StageLoad]) -> tuple[PhaseSize, ...]:

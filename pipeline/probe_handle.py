@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from pipeline.probe_worker import ProbeWorker, Usage
 from pipeline.ray_nodes import live_node_ids
@@ -93,3 +93,5 @@ class ProbeHandle:
                 f"the probe's worker of {self._stage} died; if one item killed it, another --seed leaves it out: "
                 f"{one_line(error)}"
             ) from error
+        except RayError as error:  # out of memory, a node that is gone with what it held
+            raise FatalError(f"the probe of {self._stage} was lost: {one_line(error)}") from error

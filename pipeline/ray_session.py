@@ -43,6 +43,8 @@ class LocalRayConfig:
 
     num_cpus: int | None = None
     """CPU slots; None for as many as there are cores, but at least 6: slots only order work, they are no cores."""
+    num_gpus: int | None = None
+    """GPUs to use; None for all that this machine has."""
     object_store_bytes: int = 2 * 2**30
     """Shared memory for frames and sound on their way."""
 
@@ -163,6 +165,7 @@ def _init(local: LocalRayConfig, folder: str) -> None:
         ray.init(
             address="local",
             num_cpus=local.num_cpus or max(os.cpu_count() or 1, MIN_LOCAL_CPUS),
+            num_gpus=local.num_gpus,
             object_store_memory=local.object_store_bytes,
             include_dashboard=False,
             _temp_dir=folder,

@@ -56,6 +56,15 @@ class StopFlag:
             self.reason, self.signal_number, self.error, self.planned = reason, signal_number, error, planned
             return True
 
+    def fail(self, error: BaseException) -> bool:
+        """Asks the run to stop with an error, also where it was to stop already; says whether it is the first."""
+        with self._lock:
+            if self.error is not None:
+                return False
+            self.error, self.planned = error, False
+            self.reason = self.reason or f"{type(error).__name__}: {error}"
+            return True
+
     @property
     def is_set(self) -> bool:
         """Whether the run is to stop."""
@@ -149,7 +158,7 @@ def watch_signals(flag: StopFlag, on_signal: Callable[[int], None]) -> Iterator[
     def watch() -> None:
         while received := reader.recv(64):
             for number in received:
-                if number in SIGNALS and not flag.is_own(number) and not flag.drain_is_over:
+                if number in SIGNALS and not flag.is_own(number):
                     on_signal(number)
 
     thread = threading.Thread(target=watch, name="signals", daemon=True)
@@ -167,12 +176,13 @@ def watch_signals(flag: StopFlag, on_signal: Callable[[int], None]) -> Iterator[
 
 
 def leave_now(flag: StopFlag) -> None:
-    """Ends the process at once with the exit code of its signal: everything that counts is in the journal."""
+    """Ends the process at once, with the exit code of its signal or with 1: what counts is in the journal."""
     if sys.stderr.isatty():
         sys.stderr.write("\x1b[?25h\n")  # the live display hid the cursor
         sys.stderr.flush()
-    if flag.error is not None:  # the run ended by itself, but something of it does not
-        sys.stderr.write(f"error: {flag.error}\n")
-        sys.stderr.flush()
-        os._exit(1)
-    os._exit(128 + (flag.signal_number or signal.SIGTERM))
+    if flag.signal_number is not None:
+        os._exit(128 + flag.signal_number)
+    why = flag.error or f"the run was to stop ({flag.reason}), and something of it did not end"
+    sys.stderr.write(f"error: {why}\n")
+    sys.stderr.flush()
+    os._exit(1)

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -74,7 +74,8 @@ class StageHolder:
             self._heart.enter(phase)
 
     def call(self, run: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - whatever the stage returns
-        """Runs a call on the stage; a dead engine is rebuilt once, and a second death ends the process."""
+        """Runs a call on the stage; a dead engine is rebuilt once. A second death, or a failure to rebuild it, ends the
+        process: what ails it may not be its engine's alone, and another worker may have another GPU."""
         with self._heart.call() if self._heart is not None else contextlib.nullcontext():
             return self._call(run)
 
@@ -84,13 +85,19 @@ class StageHolder:
             return run(stage)
         except FatalError as error:
             logger.warning("stage=%s the engine died (%s), building it again", self._name, error)
+        try:
             self._rebuild(builds)
+        except Exception as error:  # noqa: BLE001 - whatever an engine raises over it, the worker is of no use
+            self._leave(f"cannot be built again ({one_line(error)})")
         try:
             return run(self._stage)
         except FatalError as error:
-            logger.error("stage=%s the engine died again (%s), leaving this worker", self._name, error)
-            logging.shutdown()
-            os._exit(DEAD_ENGINE_EXIT)
+            self._leave(f"died again ({error})")
+
+    def _leave(self, why: str) -> NoReturn:
+        logger.error("stage=%s the engine %s, leaving this worker", self._name, why)
+        logging.shutdown()
+        os._exit(DEAD_ENGINE_EXIT)
 
     def close(self) -> None:
         """Frees the engine: its processes, and what they keep on disk and in shared memory."""

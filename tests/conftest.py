@@ -28,12 +28,12 @@ def tiny_models() -> TinyModels:
 
 @pytest.fixture(scope="session")
 def light_ray() -> Iterator[None]:
-    """Ray in this process, one for all tests, with room for every light pool at once."""
+    """Ray in this process, one for all tests, with room for every light pool at once and a GPU that is only counted."""
     import ray  # here: most tests can do without, and it takes a second
 
     from pipeline.graph import GraphConfig
     from pipeline.ray_session import LocalRayConfig, ray_session
 
-    with ray_session(LocalRayConfig(num_cpus=4, object_store_bytes=512 * 2**20), GraphConfig()):
+    with ray_session(LocalRayConfig(num_cpus=4, num_gpus=1, object_store_bytes=512 * 2**20), GraphConfig()):
         yield
     assert not ray.is_initialized()

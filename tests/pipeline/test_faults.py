@@ -28,6 +28,7 @@ from tests.pipeline.wrapped_stages import (
     build_dying,
     build_hanging,
     build_never,
+    build_once,
     cannot_build,
     noted,
     noted_lines,
@@ -74,6 +75,9 @@ def test_clips_that_kill_hang_and_bloat_the_decoder_and_a_row_that_kills_its_cap
     light_catalog(str(output), ids, shard_size=4)
     specs = dict(light_specs(tmp_path / "reads"))
     specs["decode"] = replace(specs["decode"], build=partial(build_misbehaving_decode, clip))
+    # With a share of a GPU, Ray Data joins what comes to a captioner into calls of eight rows.
+    captioner = replace(specs["caption"].pool, num_gpus=0.5, batch_rows=8)
+    specs["caption"] = replace(specs["caption"], pool=captioner)
     report = run_light(output, specs)
     assert (report.stopped, report.items_run, report.items_with_errors, report.shards_committed) == (None, 8, 4, 2)
     lost = {(stage, one): kind for stage in ("decode", "caption", "transcribe") for one, kind in broken.items()}
@@ -152,6 +156,18 @@ def test_a_dead_engine_is_rebuilt_in_its_worker_first_and_then_with_another(
     assert builds.count(died[0]) == 2, "the first death is mended in the worker itself"
     assert len(set(builds)) == workers
     assert all(str(line["text"]).startswith(one) for one, line in committed(output, specs)["caption"].items())
+
+
+def test_an_engine_that_cannot_be_built_again_costs_its_worker_and_no_row(tmp_path: Path) -> None:
+    output, notes = tmp_path / "out", tmp_path / "notes"
+    light_catalog(str(output), IDS, shard_size=4)
+    specs = noted(light_specs(tmp_path / "reads"), notes)
+    caption = specs["caption"]
+    specs["caption"] = replace(caption, build=partial(build_once, caption.build, notes / "deaths"))
+    report = run_light(output, specs)
+    assert (report.stopped, report.items_run, report.items_with_errors) == (None, len(IDS), 0)
+    assert len(noted_lines(notes / "deaths")) == 1
+    assert len(set(worker_pids(notes, "caption"))) == 2
 
 
 def test_a_call_that_raises_costs_only_the_row_that_makes_it_raise(tmp_path: Path) -> None:

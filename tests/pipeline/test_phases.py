@@ -75,7 +75,8 @@ def test_any_cluster_gets_phases_that_fit_it_or_a_refusal(
         assert any(c > cpus or g > gpus for c, g in needs)
         return
     assert [stage for phase in phases for stage in phase if stage != "decode"] == ["caption", "embed"]
+    slack = 1e-5  # Ray counts in ten-thousandths
     for phase in phases:
-        assert RESERVED_CPUS + sum(pools[one].num_cpus * pools[one].min_actors for one in phase) <= cpus
-        assert sum(pools[one].num_gpus * pools[one].min_actors for one in phase) <= gpus
+        assert RESERVED_CPUS + sum(pools[one].num_cpus * pools[one].min_actors for one in phase) <= cpus + slack
+        assert sum(pools[one].num_gpus * pools[one].min_actors for one in phase) <= gpus + slack
         assert "decode" in phase or "caption" not in phase

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from actors.stage import PoolConfig
@@ -114,6 +115,36 @@ def test_a_deadline_takes_the_gpus_that_were_measured_however_cheap_others_are()
     assert made.plan.cost.middle == pytest.approx(made.plan.seconds.middle / 3600 * whole)
     with pytest.raises(UserError, match="no cluster meets the deadline"):
         planned(None, deadline=600.0)
+
+
+def unsure(nodes: int, hours: float) -> Planned:
+    """Five stages that take about as long, each measured in eight waves that differ: the slowest may be any of them."""
+    draws = np.random.default_rng(0)
+    specs = {name: replace(SPECS["embed"], name=name, reads=(), pool=PoolConfig(num_cpus=1)) for name in "vwxyz"}
+    stages = {
+        name: replace(
+            stage(1.0),
+            rows=64,
+            start_seconds=5.0,
+            waves=tuple(Wave(class_index=0, rows=8, seconds=8 * took) for took in draws.lognormal(0, 0.3, 8)),
+        )
+        for name in specs
+    }
+    everything = DurationClass(start_seconds=0, end_seconds=float("inf"), items=64)
+    probe = ProbeResult(classes=(everything,), stages=stages, items=64, seconds=60.0, gpu_seconds=0.0)
+    offer = Offer(type=replace(CPU, cpus=400), price_per_hour=1.0, most=nodes)
+    request = PlanRequest(
+        plan_id="p", recipe="tiny", rows=dict.fromkeys(specs, 100_000), nodes=None, deadline_seconds=hours * 3600,
+        prices=PriceTable(currency="EUR", offers=(offer,)),
+    )  # fmt: skip
+    return plan_run(request, specs, bare_loads(specs, request.rows, GraphConfig()), probe, {})
+
+
+def test_what_is_chosen_for_a_deadline_is_in_time_with_its_whole_interval() -> None:
+    """One node would be in time by the upper end of each stage, not by that of the slowest of five."""
+    with pytest.raises(UserError, match=r"no cluster is sure to meet the deadline of 0\.41 h: .* may take 0\.43 h"):
+        unsure(1, 0.41)
+    assert unsure(2, 0.41).plan.seconds.high <= 0.41 * 3600
 
 
 def test_nodes_that_the_table_does_not_know_have_no_price() -> None:

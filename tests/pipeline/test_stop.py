@@ -3,6 +3,8 @@
 import os
 import queue
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -75,3 +77,32 @@ def test_a_drain_ends_only_where_rows_are_waited_for_and_stays_over() -> None:
         assert sum(range(100_000)) > 0  # as the last shards are committed
         with pytest.raises(DrainOver), flag.waiting():
             raise AssertionError("the wait begins although the drain is over")
+
+
+def test_an_error_counts_also_where_the_run_was_to_stop_already() -> None:
+    flag, first = StopFlag(), ValueError("the disk is full")
+    assert flag.set("the deadline is near", planned=True)
+    assert flag.fail(first)
+    assert not flag.fail(ValueError("and again"))
+    assert (flag.reason, flag.error, flag.planned) == ("the deadline is near", first, False)
+    other = StopFlag()
+    assert other.fail(first)
+    assert other.reason == "ValueError: the disk is full"
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "said"),
+    [
+        ("flag.set('received SIGINT', signal_number=2)", 130, ""),
+        ("flag.fail(ValueError('the disk is full'))", 1, "error: the disk is full\n"),
+        (
+            "flag.set('the deadline is over', planned=True)",
+            1,
+            "error: the run was to stop (the deadline is over), and something of it did not end\n",
+        ),
+    ],
+)
+def test_a_process_that_cannot_wait_leaves_with_the_code_of_its_reason(asked: str, code: int, said: str) -> None:
+    program = f"from pipeline.stop import StopFlag, leave_now\nflag = StopFlag()\n{asked}\nleave_now(flag)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, said)

@@ -85,6 +85,13 @@ def build_dying(build: Callable[[], Any], deaths: Path, times: int) -> DyingEngi
     return DyingEngine(build(), deaths, times)
 
 
+def build_once(build: Callable[[], Any], deaths: Path) -> DyingEngine:
+    """For a spec's `build`: an engine that dies once, and that the process in which it died can never build again."""
+    if f"{os.getpid()}\n" in noted_lines(deaths):
+        raise FatalError("the GPU has fallen off the bus")
+    return build_dying(build, deaths, 1)
+
+
 @dataclass
 class Choking:
     """A stage that raises over any batch with a certain item in it."""

@@ -1,0 +1,86 @@
+"""How the driver's loop stops where the store fails or hangs: no Ray, nothing is asked of the graph but to stop."""
+
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.execute import Phase
+from pipeline.loop_config import LoopConfig
+from pipeline.stop import DrainOver, StopFlag, watch_signals
+from records.errors import UserError
+
+HANGS = """
+import threading
+from tests.pipeline.test_execute import phase_with
+from pipeline.stop import watch_signals
+
+phase = phase_with(None)
+with watch_signals(phase.flag, phase.on_signal), phase.lock:  # as a commit that waits for its store
+    print("begun", flush=True)
+    threading.Event().wait(60)
+"""
+
+
+@dataclass
+class Stop:
+    """The gate's method."""
+
+    asked: list[None] = field(default_factory=list)
+
+    def remote(self) -> None:
+        self.asked.append(None)
+
+
+class FullDisk:
+    """A committer whose journal cannot be written."""
+
+    def flush_journal(self) -> int:
+        raise UserError("runs/: the disk is full")
+
+
+def phase_with(committer: Any) -> Phase:  # noqa: ANN401 - a stand-in
+    """A phase that can be told to stop."""
+    graph: Any = SimpleNamespace(gate=SimpleNamespace(stop=Stop()))
+    stats: Any = None
+    return Phase(
+        graph=graph,
+        committer=committer,
+        stats=stats,
+        flag=StopFlag(),
+        config=LoopConfig(drain_seconds=3600.0),
+        tripped=lambda: None,
+    )
+
+
+def test_a_second_signal_leaves_at_once_while_a_commit_hangs() -> None:
+    with subprocess.Popen([sys.executable, "-c", HANGS], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert b"received SIGTERM again, leaving now" in said
+
+
+def test_a_signal_whose_journal_fails_ends_the_run_with_that_error() -> None:
+    phase = phase_with(FullDisk())
+    housekeeper = threading.Thread(target=phase._keep_house, daemon=True)
+    housekeeper.start()
+    with watch_signals(phase.flag, phase.on_signal):
+        os.kill(os.getpid(), 15)
+        with pytest.raises(DrainOver), phase.flag.waiting():
+            threading.Event().wait(30)
+    phase._over.set()
+    housekeeper.join()
+    assert phase.flag.reason == "received SIGTERM"
+    assert "the disk is full" in str(phase.flag.error)
+    assert phase.graph.gate.stop.asked
