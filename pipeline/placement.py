@@ -59,8 +59,9 @@ def place_all(
 
     Ray Data lets a pool grow by what the cluster has left now, of which it loses shares of a GPU to rounding (2.60,
     source: `default_autoscaling_coordinator.py`, `amount // len`). So pools of engines begin with as many workers as
-    the whole cluster will hold beside the smallest pools of all others, and never more than there is work for; pools
-    that share no node with engines likewise. The others begin small and grow by what is left.
+    the whole cluster will hold beside the smallest pools of all others, in the proportion of their `max_actors`, and
+    never more than there is work for; pools that share no node with engines likewise. The others begin small and grow
+    by what is left.
 
     Args:
         pools: Stage to its pool, upstream first.
@@ -76,7 +77,7 @@ def place_all(
     growing = [name for name, pool in pools.items() if pool.num_gpus or _is_apart(placements[name])]
     capacity = cluster.capacity()
     while growing:
-        name = min(growing, key=lambda one: sizes[one] / placements[one].max_actors)
+        name = min(growing, key=lambda one: sizes[one] / pools[one].max_actors)
         pool, more = pools[name], {**sizes, name: sizes[name] + 1}
         busy = -(-rows // (pool.batch_rows * pool.calls))
         if more[name] > min(placements[name].max_actors, busy) or not capacity.holds(_total(pools, more, beside)):

@@ -16,6 +16,8 @@ from records.errors import UserError
 
 _GIB = 2**30
 _MIB = 2**20
+_MOST = 64
+"""Workers of a pool that grows with the cluster: as many as its nodes hold, one of every engine on each GPU."""
 
 
 def _cpu_engine(kv_cache_mib: int) -> dict[str, object]:
@@ -90,7 +92,7 @@ def paper() -> RunConfig:
                 engine_args={"kv_cache_memory_bytes": 12 * _GIB, "max_num_seqs": 64},
             ),
             sampling=SamplingConfig(max_tokens=512),
-            pool=PoolConfig(num_gpus=0.5, calls=8),
+            pool=PoolConfig(num_gpus=0.5, max_actors=_MOST, calls=8),
         ),
         describe_audio=DescribeAudioConfig(
             engine=EngineConfig(
@@ -99,12 +101,12 @@ def paper() -> RunConfig:
                 max_model_len=8192,
                 engine_args={"kv_cache_memory_bytes": 6 * _GIB, "max_num_seqs": 64},
             ),
-            pool=PoolConfig(num_gpus=0.3, calls=8),
+            pool=PoolConfig(num_gpus=0.3, max_actors=_MOST, calls=8),
         ),
-        transcribe=TranscribeConfig(pool=PoolConfig(num_gpus=0.1, batch_rows=16)),
-        tag_audio=TagAudioConfig(pool=PoolConfig(num_gpus=0.05, batch_rows=16)),
-        embed=EmbedConfig(pool=PoolConfig(num_gpus=0.05, batch_rows=64)),
-        decode=DecodeConfig(pool=PoolConfig(max_actors=64, calls=4)),
+        transcribe=TranscribeConfig(pool=PoolConfig(num_gpus=0.1, max_actors=_MOST, batch_rows=16)),
+        tag_audio=TagAudioConfig(pool=PoolConfig(num_gpus=0.05, max_actors=_MOST, batch_rows=16)),
+        embed=EmbedConfig(pool=PoolConfig(num_gpus=0.05, max_actors=_MOST, batch_rows=64)),
+        decode=DecodeConfig(pool=PoolConfig(max_actors=_MOST, calls=4)),
     )
 
 
@@ -119,11 +121,12 @@ def modern() -> RunConfig:
                 engine_args={"kv_cache_memory_bytes": 12 * _GIB, "max_num_seqs": 64},
             ),
             sampling=SamplingConfig(max_tokens=512),
-            pool=PoolConfig(num_gpus=0.5, calls=8),
+            pool=base.caption.pool,
         ),
         describe_audio=base.describe_audio,
         transcribe=TranscribeConfig(
-            model="deepdml/faster-whisper-large-v3-turbo-ct2", pool=PoolConfig(num_gpus=0.1, batch_rows=16)
+            model="deepdml/faster-whisper-large-v3-turbo-ct2",
+            pool=PoolConfig(num_gpus=0.1, max_actors=_MOST, batch_rows=16),
         ),
         tag_audio=base.tag_audio,
         embed=base.embed,

@@ -15,7 +15,7 @@ DASHBOARD = CLUSTER / "grafana" / "reelscribe.json"
 DOCKERFILE = CLUSTER / "Dockerfile"
 LOCK = ROOT / "requirements" / "gpu.txt"
 
-_SUBMITTED = re.compile(r"^#\s+ray job submit .*? -- \\\n#\s+(.+)$", re.MULTILINE)
+_SUBMITTED = re.compile(r"^#\s+ray job submit .*? -- \\\n((?:#\s+.+ \\\n)*#\s+.+)$", re.MULTILINE)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def entrypoint(path: Path) -> str:
         return str(load(path)["entrypoint"])
     found = _SUBMITTED.search(path.read_text())
     assert found, f"{path} shows no `ray job submit`"
-    return found.group(1)
+    return " ".join(line.removesuffix("\\").strip("# ") for line in found.group(1).splitlines())
 
 
 def locked(package: str, lock: Path = LOCK) -> str:
