@@ -51,7 +51,7 @@ class PoolConfig:
     memory_bytes: int = 0
     """Main memory a worker, as Ray counts it; 0 reserves none."""
     batch_rows: int = 8
-    """Rows a call of a stage with GPUs, whatever its blocks hold; one without gets a block."""
+    """Rows a call: of a stage with GPUs, and of one that reads texts; another gets a block."""
     calls: int = 1
     """Calls at a time in one worker; above 1 only for stages that wait on an engine."""
     accelerator_type: str | None = None

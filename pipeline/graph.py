@@ -45,8 +45,8 @@ class GraphConfig:
 
     block_rows: int = 8
     """Rows of media in one block: what moves between workers, and what one call of a stage without GPUs gets."""
-    text_block_rows: int = 256
-    """Rows in one block once only text is left: Ray Data moves some 20 blocks a second, whatever is in them."""
+    text_block_rows: int = 1024
+    """Rows in one block where only texts are read: Ray Data moves some 20 blocks a second, whatever is in them."""
     max_reads: int = 32_768
     """Reading tasks in one pass at most, which Ray holds from its start: of more shards, one task reads several."""
     task_retries: int = 1
@@ -127,13 +127,15 @@ class Graph:
             dataset = self._read(media, 1 if one_by_one else self.config.block_rows)
             for spec in self.media_stages(media):
                 dataset = self._stage(dataset, spec, media, one_by_one)
+            # Joined to batches and no further: a row that waits for others is not journalled yet.
+            batch_rows = max((spec.pool.batch_rows for spec in self._text_stages(tasks)), default=0)
+            if batch_rows > self.config.block_rows and not one_by_one:
+                dataset = dataset.repartition(target_num_rows_per_block=batch_rows)
             branches.append(dataset)
         if len(texts):
             branches.append(self._read(texts, 1 if one_by_one else self.config.text_block_rows))
         dataset = branches[0].union(*branches[1:]) if len(branches) > 1 else branches[0]
         for spec in self._text_stages(tasks):
-            if len(media) and not one_by_one:
-                dataset = dataset.repartition(target_num_rows_per_block=self.config.text_block_rows)
             dataset = self._stage(dataset, spec, tasks, one_by_one)
         return dataset
 

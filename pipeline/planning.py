@@ -59,7 +59,7 @@ def bare_loads(specs: Specs, rows: Mapping[str, int], graph: GraphConfig) -> lis
     for name, count in rows.items():
         spec = specs[name]
         pool = spec.pool
-        block = graph.block_rows if spec.is_media else graph.text_block_rows
+        call_rows = graph.block_rows if spec.is_media and not pool.num_gpus else pool.batch_rows
         loads.append(
             StageLoad(
                 name=name,
@@ -70,7 +70,7 @@ def bare_loads(specs: Specs, rows: Mapping[str, int], graph: GraphConfig) -> lis
                     accelerator=pool.accelerator_type,
                 ),
                 seconds=0.0,
-                most_workers=math.ceil(count / (pool.batch_rows if pool.num_gpus else block)),
+                most_workers=math.ceil(count / call_rows),
                 needs_decode=spec.modality is not None,
             )
         )

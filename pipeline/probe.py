@@ -174,8 +174,7 @@ class Probe:
 
     def _block_rows(self, spec: StageSpec) -> int:
         """Rows that one call gets in a run."""
-        block = self.config.block_rows if spec.is_media else self.config.text_block_rows
-        return spec.pool.batch_rows if spec.pool.num_gpus else block
+        return self.config.block_rows if spec.is_media and not spec.pool.num_gpus else spec.pool.batch_rows
 
     def _has_work(self, spec: StageSpec, line: FlowRow) -> bool:
         """Decode works also for lines whose facts are stored, where a stage looks at their frames or sound."""

@@ -48,7 +48,7 @@ def tiny() -> RunConfig:
             pool=PoolConfig(num_cpus=0.5, calls=2),
         ),
         tag_audio=TagAudioConfig(model="tiny:ast", pool=pool),
-        embed=EmbedConfig(model="tiny:bert", dtype="float32", pool=PoolConfig(num_cpus=0.5, batch_rows=64)),
+        embed=EmbedConfig(model="tiny:bert", dtype="float32", pool=PoolConfig(num_cpus=0.5, batch_rows=16)),
         graph=GraphConfig(block_rows=4),
     )
 
@@ -76,7 +76,7 @@ def small() -> RunConfig:
             sampling=SamplingConfig(max_tokens=128),
         ),
         tag_audio=TagAudioConfig(pool=pool),
-        embed=EmbedConfig(model="BAAI/bge-small-en-v1.5", pool=PoolConfig(num_cpus=0.5, batch_rows=64)),
+        embed=EmbedConfig(model="BAAI/bge-small-en-v1.5", pool=PoolConfig(num_cpus=0.5, batch_rows=16)),
         stages=("decode", "caption", "transcribe", "tag_audio", "embed"),
         graph=GraphConfig(block_rows=4),
     )

@@ -52,31 +52,41 @@ def far_from_the_deadline() -> str:
 
 @pytest.mark.engine
 def test_each_command_does_its_work_when_it_is_submitted(s3_server: S3Server, tmp_path: Path) -> None:  # noqa: F811
-    """As in the file, but for the recipe, which only decodes, in earnest. Keys come by environment."""
+    """As in the file, but for the recipe, which only decodes, in earnest. Keys come by environment.
+
+    A backfill begins with an empty output, the nightly run goes on with that of the backfill before it.
+    """
     (tmp_path / "light.yaml").write_text(LIGHT)
     store = s3_server.client()
     store.create_bucket(Bucket=BUCKET)
-    size = 0
-    run_ids: list[str] = []
+    sizes: list[int] = []
+    read = 0
+    run_ids: dict[str, int] = {}
     with job_server(HF_HUB_OFFLINE="1", TZ=far_from_the_deadline()) as server:
         for night, (command, files) in enumerate(commands().items()):
-            for number in range(2):  # what is new since the command before
-                data = clip_bytes(seconds=1.0 + night)
-                store.put_object(Bucket=BUCKET, Key=f"videos/clip-{night}-{number}.mp4", Body=data)
-                size += len(data)
+            data = clip_bytes(seconds=1.0 + night)  # what is new since the command before
+            store.put_object(Bucket=BUCKET, Key=f"videos/clip-{night}.mp4", Body=data)
+            sizes.append(len(data))
+            new = sizes[-1:] if "--refresh" in command else sizes
+            read += sum(new)
+            if "--refresh" not in command:
+                for found in store.list_objects_v2(Bucket=BUCKET, Prefix="described/").get("Contents", []):
+                    store.delete_object(Bucket=BUCKET, Key=found["Key"])
             light = command.replace("--recipe modern", f"--config {tmp_path / 'light.yaml'}")
             assert light != command
             status, said = server.run(light)
             assert status == JobStatus.SUCCEEDED, f"{files}: {said[-3000:]}"
             report = last_report(f"s3://{BUCKET}/described")
-            assert (report["items_run"], report["items_with_errors"]) == (2, 0), files
-            assert report["stages"]["decode"]["results"] == 2
-            run_ids.append(report["run_id"])
+            assert (report["items_run"], report["items_with_errors"]) == (len(new), 0), files
+            assert report["stages"]["decode"]["results"] == len(new)
+            run_ids[report["run_id"]] = len(new)
         # The drivers and their workers are gone: what they counted last has not gone with them.
         seen = until(
             lambda: Scrape.of([server.metrics]),
-            lambda scrape: all(scrape.total(ITEMS.exported_name, run_id=one, stage="decode") == 2 for one in run_ids),
+            lambda scrape: all(
+                scrape.total(ITEMS.exported_name, run_id=one, stage="decode") == count for one, count in run_ids.items()
+            ),
         )
-    for run_id in run_ids:
-        assert seen.total(ITEMS.exported_name, run_id=run_id, stage="decode") == 2
-    assert seen.total(BYTES_READ.exported_name) == size
+    for run_id, count in run_ids.items():
+        assert seen.total(ITEMS.exported_name, run_id=run_id, stage="decode") == count
+    assert seen.total(BYTES_READ.exported_name) == read

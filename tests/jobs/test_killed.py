@@ -15,7 +15,7 @@ from tests.pipeline.runs import committed, same_tables, stage_files
 logger = logging.getLogger(__name__)
 
 SHARD_ITEMS = 2
-SETTINGS = (f"shard_size={SHARD_ITEMS}", "loop.journal_seconds=1", "graph.block_rows=1", "graph.text_block_rows=1")
+SETTINGS = (f"shard_size={SHARD_ITEMS}", "loop.journal_seconds=1", "graph.block_rows=1", "embed.pool.batch_rows=1")
 
 
 @pytest.mark.engine

@@ -28,7 +28,7 @@ from storage.stores import Store
 
 BASE = replace(
     tiny(),
-    graph=GraphConfig(block_rows=4, text_block_rows=8, start_timeout_seconds=300.0, stuck_seconds=180.0),
+    graph=GraphConfig(block_rows=4, start_timeout_seconds=300.0, stuck_seconds=180.0),
     loop=LoopConfig(journal_seconds=1.0, drain_seconds=5.0),
     breaker=BreakerConfig(max_error_share=0.5, window_rows=100, min_rows=20),
 )
