@@ -156,7 +156,7 @@ def test_the_connected_cluster_is_seen_with_its_real_cores() -> None:
 
     nodes, cores = connected_nodes([])
     ((node, count),) = nodes.items()
-    assert (node.cpus, node.gpus, count, cores) == (4.0, 0, 1, float(os.cpu_count() or 1))
+    assert (node.cpus, node.gpus, count, cores) == (4.0, 1, 1, float(os.cpu_count() or 1))
     assert node.memory_bytes > 2**30
     grown, _ = connected_nodes([NodeGroup(name="gpus", max_nodes=3, cpus=8, gpus=1, accelerator_type="L4")])
     (group,) = (type_ for type_ in grown if type_.name == "gpus")

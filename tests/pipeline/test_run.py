@@ -22,9 +22,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("light_ray")]
 IDS = [f"clip-{number:02d}" for number in range(30)]
 
 
-FOUR_CPUS = PriceTable(
+MACHINE = PriceTable(
     currency="EUR",
-    offers=(Offer(type=NodeType(name="node", cpus=4, memory_bytes=2**34), price_per_hour=2.0, most=1),),
+    offers=(Offer(type=NodeType(name="node", cpus=4, gpus=1, memory_bytes=2**34), price_per_hour=2.0, most=1),),
 )
 """What a machine as large as the tests' Ray costs."""
 
@@ -38,7 +38,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, light_ray: None) -> tu
     """A finished output, with one item missing, and the log of its reads."""
     output, log = tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("log") / "reads"
     light_catalog(str(output), [*IDS, "missing"], shard_size=8, titles={one: f"title of {one}" for one in IDS})
-    report = run_light(output, light_specs(log), prices=FOUR_CPUS)
+    specs = dict(light_specs(log))
+    specs["caption"] = replace(specs["caption"], pool=replace(POOL, num_gpus=0.25))
+    report = run_light(output, specs, prices=MACHINE)
     assert (report.items_run, report.items_with_errors, report.shards_committed, report.stopped) == (31, 1, 4, None)
     return output, log
 
@@ -59,16 +61,17 @@ def test_every_item_has_one_line_in_every_stage_and_the_missing_one_an_error(und
 
 def test_the_ledger_prices_what_each_pool_held(undisturbed: tuple[Path, Path]) -> None:
     report = last_report(undisturbed[0])
-    assert report["prices"]["cpu_per_hour"] == 0.5
+    assert (report["prices"]["gpu_per_hour"], report["prices"]["cpu_per_hour"]) == (2.0, 0.0)
     for stage, line in report["ledger"].items():
-        assert line["price"] == pytest.approx(line["held_seconds"] / 3600 * POOL.num_cpus * 0.5), stage
+        price = 0.25 * 2.0 if stage == "caption" else 0.0  # a GPU's price has its node's cores
+        assert line["price"] == pytest.approx(line["held_seconds"] / 3600 * price), stage
     assert "EUR" in next((undisturbed[0] / "runs").glob("*/report.md")).read_text()
 
 
 def test_a_table_that_does_not_know_the_nodes_is_said_and_the_run_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (offer,) = FOUR_CPUS.offers
+    (offer,) = MACHINE.offers
     other = PriceTable(currency="EUR", offers=(replace(offer, type=replace(offer.type, cpus=7)),))
     light_catalog(str(tmp_path / "out"), IDS[:2], shard_size=2)
     report = run_light(tmp_path / "out", light_specs(tmp_path / "reads"), prices=other)
