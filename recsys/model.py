@@ -49,6 +49,8 @@ class ModelConfig:
             raise ValueError("model: dim and max_length must be at least 1")
         if self.temperature is not None and self.temperature <= 0:
             raise ValueError("model: temperature must be above 0")
+        if self.name == "sasrec" and self.dim % self.sasrec.heads:
+            raise ValueError(f"model: dim must be a multiple of {self.sasrec.heads} heads, unlike {self.dim}")
 
 
 class Recommender(nn.Module):

@@ -126,5 +126,6 @@ def test_items_are_ids_features_or_both() -> None:
 
 
 def test_a_width_that_heads_do_not_divide_is_refused() -> None:
-    with pytest.raises(ValueError, match="multiple of 2 heads"):
-        Recommender(ModelConfig(name="sasrec", dim=7), item_count=6, use_ids=True, features=None)
+    with pytest.raises(ValueError, match="model: dim must be a multiple of 2 heads, unlike 7"):
+        ModelConfig(name="sasrec", dim=7)
+    assert ModelConfig(name="two_towers", dim=7).dim == 7
