@@ -9,6 +9,7 @@ from actors.stage import PoolConfig
 from actors.vllm_config import (
     EngineConfig,
     SamplingConfig,
+    check_gpus,
     engine_fingerprint,
     sampling_fingerprint,
     with_media_limits,
@@ -51,7 +52,7 @@ class CaptionConfig:
     """How clips are captioned.
 
     Raises:
-        ValueError: The prompt is empty or the time limit not positive.
+        ValueError: The prompt is empty, the time limit not positive, or the pool's GPUs are not the engine's.
     """
 
     engine: EngineConfig
@@ -73,6 +74,7 @@ class CaptionConfig:
             raise ValueError("caption: the prompt is empty")
         if self.request_timeout_seconds <= 0:
             raise ValueError("caption: request_timeout_seconds must be above 0")
+        check_gpus("caption", self.engine, self.pool.num_gpus)
 
 
 def fingerprint_fields(config: CaptionConfig) -> Mapping[str, object]:
@@ -94,7 +96,8 @@ class CaptionStage:
         engine: An engine to use instead of starting one; it is closed with the stage.
 
     Raises:
-        UserError: The model is of no family that this stage knows, or vLLM does not take an argument.
+        UserError: The model is of no family that this stage knows, its chat template leaves the video out, or vLLM does
+            not take an argument.
         FatalError: The engine did not start.
     """
 

@@ -10,6 +10,7 @@ from actors.stage import PoolConfig
 from actors.vllm_config import (
     EngineConfig,
     SamplingConfig,
+    check_gpus,
     engine_fingerprint,
     sampling_fingerprint,
     with_media_limits,
@@ -40,7 +41,7 @@ class DescribeAudioConfig:
     """How sound is described.
 
     Raises:
-        ValueError: The prompt is empty or a number out of range.
+        ValueError: The prompt is empty, a number out of range, or the pool's GPUs are not the engine's.
     """
 
     engine: EngineConfig
@@ -75,6 +76,7 @@ class DescribeAudioConfig:
             )
         if self.request_timeout_seconds <= 0:
             raise ValueError("describe_audio: request_timeout_seconds must be above 0")
+        check_gpus("describe_audio", self.engine, self.pool.num_gpus)
 
 
 def fingerprint_fields(config: DescribeAudioConfig) -> Mapping[str, object]:
@@ -113,7 +115,8 @@ class DescribeAudioStage:
         engine: An engine to use instead of starting one; it is closed with the stage.
 
     Raises:
-        UserError: The model is not a Qwen2-Audio, or vLLM does not take an argument.
+        UserError: The model is not a Qwen2-Audio, its chat template leaves the sound out, or vLLM does not take an
+            argument.
         FatalError: The engine did not start.
     """
 

@@ -7,7 +7,7 @@ import ctranslate2
 from faster_whisper import WhisperModel
 from faster_whisper.vad import SpeechTimestampsMap
 
-from actors.isolate import failure_from, isolate
+from actors.isolate import failure_from, isolate, one_line
 from actors.sound import audio_note
 from actors.speech import Chunk, chunk_speech, find_speech
 from actors.transcribe_config import (
@@ -18,7 +18,7 @@ from actors.transcribe_config import (
     vad_options,
 )
 from actors.whisper_batch import Decoded, WhisperBatch
-from records.errors import Failure
+from records.errors import Failure, FatalError
 from records.items import Row
 from records.media import AUDIO_RATE_HZ, Audio
 from records.outcomes import Note, Segment, Transcript
@@ -50,6 +50,9 @@ class TranscribeStage:
         Args:
             config: `model` and `revision` as resolved: a folder, or a hub id with its commit.
             model: A loaded model instead of the config's.
+
+        Raises:
+            FatalError: The model's GPU cannot run it.
         """
         self._config = config
         # Its threads draw from this seed at temperatures above 0.
@@ -57,6 +60,8 @@ class TranscribeStage:
         loaded = model if model is not None else load_whisper(config)
         self._whisper = WhisperBatch(loaded, decoding_options(config, loaded), config.task)
         self._vad = vad_options(config, self._whisper.window_samples / AUDIO_RATE_HZ)
+        if self._whisper.on_gpu:
+            self._try_gpu()
 
     def __call__(self, rows: Sequence[Row]) -> list[Transcript | Failure]:
         """One transcript for each row, in order; a row whose sound the engine cannot take gets a `Failure`.
@@ -85,6 +90,13 @@ class TranscribeStage:
 
     def close(self) -> None:
         """Nothing outlives the object: CTranslate2 frees the model with it."""
+
+    def _try_gpu(self) -> None:
+        """CTranslate2 looks for CUDA's libraries at its first product only: here, not in the first row."""
+        try:
+            self._whisper.probe()
+        except Exception as error:
+            raise FatalError(f"{self._config.model} does not run on this GPU: {one_line(error)}") from error
 
     def _listen(self, index: int, row: Row) -> _Clip:
         assert row.audio is not None

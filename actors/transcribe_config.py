@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import ctranslate2
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import _LANGUAGE_CODES, Tokenizer
 from faster_whisper.transcribe import TranscriptionOptions, get_suppressed_tokens
 from faster_whisper.vad import VadOptions
 
+from actors.cuda_12 import CUBLAS, nvidia_folders, preload
 from actors.stage import PoolConfig
 
 _SPEED_ONLY = frozenset({"model", "revision", "device", "batch_chunks", "pool"})
@@ -89,6 +91,8 @@ def fingerprint_fields(config: TranscribeConfig) -> Mapping[str, object]:
 
 def load_whisper(config: TranscribeConfig) -> WhisperModel:
     """The config's model, ready to use."""
+    if config.device == "cuda" or (config.device == "auto" and ctranslate2.get_cuda_device_count() > 0):
+        preload(CUBLAS, nvidia_folders())
     return WhisperModel(
         config.model,
         revision=config.revision,

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import dataclasses
 import difflib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -86,7 +87,8 @@ class EngineConfig:
     max_model_len: int = 16_384
     """Tokens of prompt, media and answer together."""
     tensor_parallel_size: int = 1
-    """GPUs of one node that share the model; not in the fingerprint, as it changes the order of sums only."""
+    """GPUs of one node that share the model, all of the pool's `num_gpus`; not in the fingerprint, as it changes the
+    order of sums only."""
     limit_mm_per_prompt: dict[str, Any] = field(default_factory=dict)
     """Media that a request may hold, by modality, which sizes vLLM's start-up profile; empty: the stage's own."""
     workspace_bytes: int = 4 * 2**30
@@ -130,6 +132,29 @@ class SamplingConfig:
             raise ValueError("sampling: max_tokens must be at least 1 and top_k at least 0")
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
             raise ValueError("sampling: temperature >= 0, 0 < top_p <= 1 and repetition_penalty > 0 are needed")
+
+
+def check_gpus(stage: str, config: EngineConfig, num_gpus: float) -> None:
+    """Sees that an engine runs on the GPUs that its worker gets: fewer would not start, more would lie idle.
+
+    Args:
+        stage: Whose engine.
+        config: How it is spread.
+        num_gpus: Of the pool; 0 on the CPU build, where nothing is checked.
+
+    Raises:
+        ValueError: They differ.
+    """
+    sizes = {"tensor_parallel_size": config.tensor_parallel_size}
+    sizes |= {name: config.engine_args[name] for name in _PARALLEL_ARGS if name in config.engine_args}
+    wanted = math.prod(sizes.values())
+    if num_gpus > 0 and max(1, num_gpus) != wanted:
+        words = " x ".join(f"{name} {size}" for name, size in sizes.items())
+        raise ValueError(f"{stage}: the engine takes {wanted} GPUs ({words}), and pool.num_gpus is {num_gpus:g}")
+
+
+_PARALLEL_ARGS = ("pipeline_parallel_size", "data_parallel_size")
+"""Engine arguments that multiply the GPUs of an engine."""
 
 
 def engine_fingerprint(config: EngineConfig) -> dict[str, object]:

@@ -65,6 +65,11 @@ class WhisperBatch:
         """Whether the model knows languages other than English."""
         return bool(self._model.model.is_multilingual)
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the model was loaded onto a GPU."""
+        return bool(self._model.model.device == "cuda")
+
     def features(self, audio: Audio, chunk: Chunk) -> Features:
         """(M, F) log-mel features of a chunk, unpadded."""
         samples = np.concatenate([audio.samples[start:end] for start, end in chunk.spans])

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from records.errors import Failure
 from records.outcomes import AudioDescription, AudioTags, Caption, Embedding, Note, Outcome, Transcript
+from storage.catalog import Catalog
 from storage.stage_tables import StageTables
 from storage.stores import Store
 
@@ -47,13 +48,16 @@ def newest_fingerprints(store: Store) -> dict[str, str]:
 
 
 def read_rows(store: Store, fingerprints: Mapping[str, str], limit: int) -> list[DemoRow]:
-    """At most `limit` rows, shard by shard, each with what the stages of `fingerprints` made of it."""
-    tables = StageTables(store)
+    """At most `limit` rows, shard by shard, each with what the stages of `fingerprints` made of it.
+
+    Items that were deleted or replaced since are left out.
+    """
+    tables, catalog = StageTables(store), Catalog.open(store)
     cells: dict[tuple[str, int], dict[str, str]] = {}
     for stage in SHOWN_STAGES:
         if stage not in fingerprints:
             continue
-        for key, outcome in _first(tables, stage, fingerprints[stage], limit):
+        for key, outcome in _first(tables, catalog, stage, fingerprints[stage], limit):
             cells.setdefault(key, {})[stage] = describe(outcome)
     return [DemoRow(video_id=key[0], cells=cells[key]) for key in sorted(cells)[:limit]]
 
@@ -92,12 +96,14 @@ def render(rows: list[DemoRow]) -> Table:
 
 
 def _first(
-    tables: StageTables, stage: str, fingerprint: str, limit: int
+    tables: StageTables, catalog: Catalog | None, stage: str, fingerprint: str, limit: int
 ) -> Iterator[tuple[tuple[str, int], Outcome | Failure]]:
-    """The first `limit` items of a stage, in the order of shards."""
+    """The first `limit` live items of a stage, in the order of shards."""
     left = limit
     for shard_id, generation in tables.generations(stage, fingerprint):
-        for row in tables.read(stage, fingerprint, shard_id, generation)[:left]:
+        removed = catalog.removed(shard_id) if catalog is not None else {}
+        live = [row for row in tables.read(stage, fingerprint, shard_id, generation) if row.key not in removed]
+        for row in live[:left]:
             yield row.key, row.outcome
             left -= 1
         if not left:

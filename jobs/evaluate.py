@@ -15,6 +15,7 @@ from pipeline.evaluation import (
     grid_cells,
     load_data,
     parse_rows,
+    source_names,
 )
 from pipeline.grid import GridOutcome, run_grid
 from pipeline.titles import title_release
@@ -76,7 +77,9 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
         help="one field, such as sasrec.model.dim=128",
     )
     arguments.add_argument("--verbose", action="store_true", help="log more")
-    return arguments.parse_args(argv)
+    options = arguments.parse_args(argv)
+    options.models = list(dict.fromkeys(options.models))
+    return options
 
 
 def main(argv: Sequence[str]) -> int:
@@ -93,10 +96,16 @@ def main(argv: Sequence[str]) -> int:
     store = Store.open(output_of(options.output, release))
     if options.titles is not None:
         release = title_release(store, options.titles, options.encoder)
-    data = load_data(interactions_uri=options.interactions, release=release, brought=brought, protocol=config.protocol)
-    data.check_size(config.protocol)
-    rows = parse_rows(options.rows, list(data.features))
+    rows = parse_rows(options.rows, source_names(release, brought))
     against = against_of(options.against, ["+".join(row) for row in rows])
+    data = load_data(
+        interactions_uri=options.interactions,
+        release=release,
+        brought=brought,
+        protocol=config.protocol,
+        sources={source for row in rows for source in row},
+    )
+    data.check_size(config.protocol)
     cells = grid_cells(options.models, rows, config)
     print(f"{len(cells)} cells: {len(rows)} rows, {', '.join(options.models)}, {config.seeds} seeds, and the floor")
     outcome = run_grid(store, data, cells, config)

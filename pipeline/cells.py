@@ -75,7 +75,7 @@ class Cost:
     cpu_seconds: float
     """Over all threads."""
     gpu_seconds: float
-    """By the clock, while the cell held a share of a GPU; 0 on a CPU."""
+    """By the clock, times the share of a GPU that the cell held; 0 on a CPU."""
     seconds: float
     """By the clock."""
     epochs: int = 0
@@ -131,7 +131,9 @@ def digest(arrays: Sequence[npt.NDArray[Any]], texts: Sequence[str] = ()) -> str
     return state.hexdigest()
 
 
-def run_cell(cell: Cell, arm: Arm | None, split: Split, features: Sequence[Features], *, threads: int) -> CellResult:
+def run_cell(
+    cell: Cell, arm: Arm | None, split: Split, features: Sequence[Features], *, threads: int, gpu_share: float
+) -> CellResult:
     """Trains where the model needs it, and measures.
 
     Args:
@@ -140,6 +142,7 @@ def run_cell(cell: Cell, arm: Arm | None, split: Split, features: Sequence[Featu
         split: The users.
         features: Those of `cell.sources`, in order.
         threads: Cores to use.
+        gpu_share: Part of a GPU that is held.
     """
     torch.set_num_threads(threads)
     start, start_cpu = time.perf_counter(), time.process_time()
@@ -170,7 +173,7 @@ def run_cell(cell: Cell, arm: Arm | None, split: Split, features: Sequence[Featu
         validation=validation.cutoffs,
         cost=Cost(
             cpu_seconds=time.process_time() - start_cpu,
-            gpu_seconds=seconds if device.type == "cuda" else 0.0,
+            gpu_seconds=held_gpu_seconds(device, seconds, gpu_share),
             seconds=seconds,
             epochs=epochs,
             train_cpu_seconds=train_cpu,
@@ -178,6 +181,11 @@ def run_cell(cell: Cell, arm: Arm | None, split: Split, features: Sequence[Featu
         ),
         versions={"torch": torch.__version__, "numpy": np.__version__},
     )
+
+
+def held_gpu_seconds(device: torch.device, seconds: float, gpu_share: float) -> float:
+    """GPU seconds of a cell that ran for `seconds` by the clock: four quarters of a GPU side by side cost one GPU."""
+    return seconds * gpu_share if device.type == "cuda" else 0.0
 
 
 def encode_cell(result: CellResult) -> bytes:

@@ -1,6 +1,6 @@
 """What the grid runs on: users, catalogue, features and durations, from a release and from what a user brings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,7 +86,7 @@ class EvaluationData:
     split: Split
     exclusions: Exclusions
     features: Mapping[str, Features]
-    """Source to its vectors, those of the release first."""
+    """Source to its vectors, those of the release first; what no row reads is not loaded."""
     durations_seconds: npt.NDArray[np.float64] | None
     """(N,) NaN where unknown; None where no item's is known."""
 
@@ -116,13 +116,23 @@ def load_data(
     release: ReleaseReader | None,
     brought: Sequence[BroughtFeatures],
     protocol: ProtocolConfig,
+    sources: Collection[str] | None = None,
 ) -> EvaluationData:
     """Reads everything. The catalogue is the release's items; without a release, the items of the interactions.
+
+    Args:
+        interactions_uri: Who watched what.
+        release: Items, their views and durations.
+        brought: Features from elsewhere.
+        protocol: How the interactions are split.
+        sources: Names of the features to load; None for all.
 
     Raises:
         UserError: A file is missing or broken, ids do not match, two sources have one name, or there is none.
     """
-    sources = _sources(release, brought)
+    names = source_names(release, brought)
+    wanted = [name for name in names if sources is None or name in sources]
+    loaded = [_load(name, release, brought) for name in wanted]
     interactions = read_interactions(interactions_uri)
     if release is not None:
         catalogue = Catalogue.of(release.item_ids, f"{release.uri}item_ids.parquet")
@@ -134,25 +144,32 @@ def load_data(
         catalogue=catalogue,
         split=split,
         exclusions=exclusions,
-        features={vectors.name: align(vectors, catalogue) for vectors in sources},
+        features={vectors.name: align(vectors, catalogue) for vectors in loaded},
         durations_seconds=durations,
     )
 
 
-def _sources(release: ReleaseReader | None, brought: Sequence[BroughtFeatures]) -> Sequence[Vectors]:
-    sources: list[Vectors] = []
-    for view in release.views() if release is not None else ():
-        assert release is not None
-        stored = release.vectors(view)
-        sources.append(Vectors(name=view, item_ids=stored.item_ids, values=stored.values, present=stored.present))
-    for one in brought:
-        stored = read_vectors(one.uri, one.ids_uri, release.item_ids if release is not None else None)
-        sources.append(Vectors(name=one.name, item_ids=stored.item_ids, values=stored.values))
-    names = [source.name for source in sources]
+def source_names(release: ReleaseReader | None, brought: Sequence[BroughtFeatures]) -> Sequence[str]:
+    """All features that there are, by name, those of the release first. Reads no vector.
+
+    Raises:
+        UserError: Two have one name.
+    """
+    names = [*(release.views() if release is not None else ()), *(one.name for one in brought)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"two sources are called {twice[0]}: give --features another name")
-    return sources
+    return names
+
+
+def _load(name: str, release: ReleaseReader | None, brought: Sequence[BroughtFeatures]) -> Vectors:
+    one = next((one for one in brought if one.name == name), None)
+    if one is not None:
+        stored = read_vectors(one.uri, one.ids_uri, release.item_ids if release is not None else None)
+        return Vectors(name=name, item_ids=stored.item_ids, values=stored.values)
+    assert release is not None
+    stored = release.vectors(name)
+    return Vectors(name=name, item_ids=stored.item_ids, values=stored.values, present=stored.present)
 
 
 def _durations(release: ReleaseReader, catalogue: Catalogue) -> npt.NDArray[np.float64] | None:

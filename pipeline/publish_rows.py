@@ -192,7 +192,8 @@ def _languages(table: pa.Table | None) -> tuple[list[str], int]:
 def footer_note(metadata: Mapping[bytes, bytes] | None) -> str:
     """What of a stage file's footer a manifest keeps: all but the run and the counts, as JSON."""
     values = {key.decode(): value.decode() for key, value in (metadata or {}).items()}
-    kept = {key: value for key, value in values.items() if key not in ("run_id", "failures", "ARROW:schema")}
+    left_out = ("run_id", "failures", "stream_failures", "ARROW:schema")
+    kept = {key: value for key, value in values.items() if key not in left_out}
     return json.dumps(kept, sort_keys=True)
 
 

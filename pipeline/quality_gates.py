@@ -22,7 +22,7 @@ class GateLimits:
     """
 
     max_error_share: float = 0.05
-    """Rows of a stage without a result, of each stage."""
+    """Rows of a stage without a result, of each stage; of `decode` also rows of which one stream failed."""
     max_empty_share: float = 0.02
     """Texts that are empty although nothing says why, of captions, transcripts and sound descriptions each."""
     max_truncated_share: float = 0.10

@@ -46,7 +46,8 @@ def read_interactions(uri: str) -> Interactions:
     """Reads a file, by its ending: `.tsv` as MicroLens's pairs, `.csv` or `.parquet` as a table.
 
     Raises:
-        UserError: No such file, no known format, a column that is missing, or a line without a user, item or time.
+        UserError: No such file, a damaged one, no known format, a column that is missing, or a line without a user,
+            item or time.
     """
     folder, _, name = uri.rpartition("/")
     store = Store.open(folder or ("/" if uri.startswith("/") else "."))
@@ -60,7 +61,8 @@ def read_interactions(uri: str) -> Interactions:
         raise UserError(f"{store.uri(name)}: no such file of interactions") from None
     try:
         interactions = reader(file, store.uri(name))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
+    # An OSError is what pyarrow makes of a damaged page.
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{store.uri(name)} cannot be read: {' '.join(str(error).split())}") from None
     if not len(interactions):
         raise UserError(f"{store.uri(name)} holds no interaction")

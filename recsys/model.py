@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from recsys.items import ItemEncoder
 from recsys.sasrec import SasRec, SasRecConfig
-from recsys.softmax import Loss, full_softmax_loss, in_batch_loss, product_dtype
+from recsys.softmax import Loss, full_softmax_loss, in_batch_loss
 from recsys.two_towers import TwoTowers, TwoTowersConfig
 
 ModelName = Literal["two_towers", "sasrec"]
@@ -49,6 +49,8 @@ class ModelConfig:
             raise ValueError("model: dim and max_length must be at least 1")
         if self.temperature is not None and self.temperature <= 0:
             raise ValueError("model: temperature must be above 0")
+        if self.name == "sasrec" and self.dim % self.sasrec.heads:
+            raise ValueError(f"model: dim must be a multiple of {self.sasrec.heads} heads, unlike {self.dim}")
 
 
 class Recommender(nn.Module):
@@ -74,7 +76,13 @@ class Recommender(nn.Module):
         )
 
     def loss(
-        self, histories: Tensor, lengths: Tensor, targets: Tensor, shares: Tensor, log_popularity: Tensor
+        self,
+        histories: Tensor,
+        lengths: Tensor,
+        targets: Tensor,
+        shares: Tensor,
+        log_popularity: Tensor,
+        dtype: torch.dtype,
     ) -> Tensor:
         """The mean loss over all positions of a batch.
 
@@ -84,12 +92,12 @@ class Recommender(nn.Module):
             targets: (T, W) int64 the items after each real place, the next first.
             shares: (T, W) how much of what a place is to predict each of them is.
             log_popularity: (N,) log share of the training events of each item.
+            dtype: Of the scores of the full softmax.
         """
         if self.config.loss == "full":
             table = self.items()
             queries = self.users(table, histories, lengths, last_only=False)
             wanted = self.users.targets(table)
-            dtype = product_dtype(queries.device)
             return full_softmax_loss(*self._matched(queries, wanted), targets, shares, dtype)
         # Only the items of the batch are made into vectors: whatever the size of the catalogue.
         chosen, of_target = torch.unique(targets, return_inverse=True)

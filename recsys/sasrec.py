@@ -20,7 +20,7 @@ class SasRecConfig:
     """The architecture.
 
     Raises:
-        ValueError: A number is out of its range, or `dim` is no multiple of `heads`.
+        ValueError: A number is out of its range.
     """
 
     layers: int = 2
@@ -42,15 +42,11 @@ class SasRec(nn.Module):
 
         Args:
             config: The architecture.
-            dim: D.
+            dim: D, a multiple of the heads.
             max_length: The longest history, L at most.
-
-        Raises:
-            ValueError: `dim` is no multiple of the heads.
         """
         super().__init__()
-        if dim % config.heads:
-            raise ValueError(f"dim must be a multiple of {config.heads} heads, unlike {dim}")
+        assert dim % config.heads == 0, "ModelConfig sees to it"
         self.positions = nn.Embedding(max_length, dim)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(config.dropout)

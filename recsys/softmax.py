@@ -30,7 +30,7 @@ def full_softmax_loss(queries: Tensor, items: Tensor, targets: Tensor, shares: T
         items: (N, D) float32.
         targets: (T, W) int64.
         shares: (T, W) float32, of sum 1 for each position.
-        dtype: Of the scores and of the products; sums are float32.
+        dtype: Of the scores and of the products, also under autocast; sums are float32.
     """
     loss: Tensor = _FullSoftmax.apply(queries, items, targets, shares, dtype)  # type: ignore[no-untyped-call]
     return loss
@@ -46,20 +46,22 @@ class _FullSoftmax(torch.autograd.Function):
         shares: Tensor,
         dtype: torch.dtype,
     ) -> Tensor:
-        queries_low, items_low = queries.to(dtype), items.to(dtype)
         query_grads = torch.empty_like(queries)
         item_grads = torch.zeros_like(items)
         losses = torch.empty(len(queries), device=queries.device)
         rows = CHUNK_ROWS if queries.device.type == "cpu" else max(1, CHUNK_SCORES // len(items))
-        for start in range(0, len(queries), rows):
-            place = slice(start, start + rows)
-            chunk, chosen, wanted = queries_low[place], targets[place], shares[place]
-            found = torch.softmax(chunk @ items_low.T, dim=1)
-            at_targets = found.gather(1, chosen).float().clamp_min(torch.finfo(torch.float32).tiny)
-            losses[place] = -(wanted * at_targets.log()).sum(dim=1)
-            found.scatter_add_(1, chosen, -wanted.to(dtype))
-            query_grads[place] = found @ items_low
-            item_grads += found.T @ chunk
+        # Autocast would choose other types, on a GPU float32 for the softmax, and the sums in place mix none.
+        with torch.autocast(queries.device.type, enabled=False):
+            queries_low, items_low = queries.to(dtype), items.to(dtype)
+            for start in range(0, len(queries), rows):
+                place = slice(start, start + rows)
+                chunk, chosen, wanted = queries_low[place], targets[place], shares[place]
+                found = torch.softmax(chunk @ items_low.T, dim=1)
+                at_targets = found.gather(1, chosen).float().clamp_min(torch.finfo(torch.float32).tiny)
+                losses[place] = -(wanted * at_targets.log()).sum(dim=1)
+                found.scatter_add_(1, chosen, -wanted.to(dtype))
+                query_grads[place] = found @ items_low
+                item_grads += found.T @ chunk
         ctx.save_for_backward(query_grads.div_(len(queries)), item_grads.div_(len(queries)))
         return losses.mean()
 

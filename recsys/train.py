@@ -18,6 +18,7 @@ from recsys.model import ModelConfig, Recommender
 from recsys.protocol import Split
 from recsys.ranking import ranks_in
 from recsys.scoring import model_lists
+from recsys.softmax import product_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ class TrainConfig:
     device: str = "auto"
     """`auto` (CUDA where there is a GPU), `cpu`, `cuda` or `cuda:<n>`."""
     mixed_precision: bool = True
-    """bfloat16 on a GPU; on a CPU only the scores of the full softmax, where it has the instructions."""
+    """bfloat16 on a GPU; on a CPU only the scores of the full softmax, where it has the instructions. Without it all is
+    float32."""
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.patience, self.batch_users) < 1:
@@ -189,11 +191,12 @@ def _pass(
     """One epoch; returns the mean loss."""
     model.train()
     device = log_popularity.device
+    dtype = product_dtype(device) if config.mixed_precision else torch.float32
     losses: list[Tensor] = []
     for users in torch.split(torch.from_numpy(order).to(device), config.batch_users):
         histories, lengths, targets, shares = data.batch(users)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision and device.type == "cuda"):
-            loss = model.loss(histories, lengths, targets, shares, log_popularity)
+            loss = model.loss(histories, lengths, targets, shares, log_popularity, dtype)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

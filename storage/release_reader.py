@@ -200,5 +200,5 @@ def _parquet(store: Store, path: str, columns: list[str] | None) -> pa.Table:
         return pq.read_table(store.open_input(path), columns=columns)
     except FileNotFoundError:
         raise UserError(f"{store.uri(path)} is missing: the release is broken") from None
-    except (pa.ArrowInvalid, KeyError) as error:
+    except (pa.ArrowInvalid, KeyError, OSError) as error:  # a damaged page is an OSError to pyarrow
         raise UserError(f"{store.uri(path)} cannot be read: {' '.join(str(error).split())}") from None

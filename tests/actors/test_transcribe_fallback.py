@@ -1,14 +1,18 @@
 """What becomes of chunks that Whisper is unsure of, with the engine's answers scripted and all else real."""
 
+import contextlib
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
+import ctranslate2
 import pytest
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 
+from actors import transcribe_config
+from actors.cuda_12 import CUBLAS
 from actors.transcribe import TranscribeConfig, TranscribeStage
 from records.errors import Failure, FailureKind, FatalError
 from records.items import Row
@@ -48,6 +52,7 @@ class ScriptedEngine:
         self._script = list(script)
         self.calls: list[tuple[int, float]] = []
         self.is_multilingual = True
+        self.device = "cpu"
         self.dead = False
 
     def encode(self, features: object, to_cpu: bool) -> object:
@@ -187,6 +192,29 @@ def test_an_engine_that_fails_on_silence_too_is_dead(whisper: WhisperModel) -> N
     model.model = engine
     with pytest.raises(FatalError, match="launch failure"):
         TranscribeStage(CONFIG, model=model)(speaking_rows(1))
+
+
+def test_a_gpu_that_cannot_run_the_model_is_told_at_the_start(whisper: WhisperModel) -> None:
+    model = copy.copy(whisper)
+    model.model = engine = ScriptedEngine(whisper, [])
+    engine.device, engine.dead = "cuda", True
+    with pytest.raises(FatalError, match="does not run on this GPU: RuntimeError: CUDA failed"):
+        TranscribeStage(CONFIG, model=model)
+    engine.dead = False
+    TranscribeStage(CONFIG, model=model)
+
+
+@pytest.mark.parametrize("device", ["cuda", "auto", "cpu"])
+def test_cuda_12_is_loaded_before_the_model_and_for_a_gpu_alone(
+    tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch, device: Literal["cuda", "auto", "cpu"]
+) -> None:
+    asked: list[Sequence[str]] = []
+    monkeypatch.setattr(transcribe_config, "preload", lambda names, folders: asked.append(names))
+    config = replace(CONFIG, model=str(tiny_models("whisper")), device=device)
+    gpus = ctranslate2.get_cuda_device_count()
+    with pytest.raises((ValueError, RuntimeError)) if device == "cuda" and not gpus else contextlib.nullcontext():
+        transcribe_config.load_whisper(config)
+    assert asked == ([CUBLAS] if device == "cuda" or (device == "auto" and gpus) else [])
 
 
 def test_clips_without_sound_or_speech_say_so(whisper: WhisperModel) -> None:

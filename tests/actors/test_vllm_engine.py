@@ -1,5 +1,6 @@
 """The engine's own promises: time limits, death, closing, and arguments told apart."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +10,9 @@ from typing import Any, cast
 import psutil
 import pytest
 
-from actors.caption import CaptionStage
+from actors.caption import CaptionConfig, CaptionStage
 from actors.describe_audio import DescribeAudioConfig, DescribeAudioStage
+from actors.stage import PoolConfig
 from actors.vllm_config import (
     SPEED_ONLY_ENGINE_ARGS,
     EngineConfig,
@@ -104,6 +106,30 @@ def test_a_misspelt_argument_names_the_nearest() -> None:
 def test_a_field_is_not_an_extra_argument() -> None:
     with pytest.raises(ValueError, match="dtype"):
         EngineConfig(model="m", engine_args={"dtype": "float16"})
+
+
+@pytest.mark.parametrize("make", [CaptionConfig, DescribeAudioConfig])
+@pytest.mark.parametrize(
+    ("num_gpus", "engine", "fits"),
+    [
+        (0.0, {"tensor_parallel_size": 4}, True),
+        (0.3, {}, True),
+        (1.0, {}, True),
+        (4.0, {"tensor_parallel_size": 4}, True),
+        (4.0, {"tensor_parallel_size": 2, "engine_args": {"pipeline_parallel_size": 2}}, True),
+        (2.0, {"engine_args": {"data_parallel_size": 2}}, True),
+        (1.0, {"tensor_parallel_size": 2}, False),
+        (0.5, {"tensor_parallel_size": 2}, False),
+        (2.0, {}, False),
+        (2.0, {"tensor_parallel_size": 2, "engine_args": {"pipeline_parallel_size": 2}}, False),
+    ],
+)
+def test_an_engine_takes_the_gpus_of_its_worker(
+    make: type[CaptionConfig] | type[DescribeAudioConfig], num_gpus: float, engine: dict[str, Any], fits: bool
+) -> None:
+    refused = pytest.raises(ValueError, match=rf"tensor_parallel_size .*pool\.num_gpus is {num_gpus:g}$")
+    with contextlib.nullcontext() if fits else refused:
+        make(engine=EngineConfig(model="m", **engine), pool=PoolConfig(num_gpus=num_gpus))
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import files, version
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from actors.cuda_12 import CUBLAS
 from tests.cluster.files import ANYSCALE, AWS, CLUSTER, DOCKERFILE, KUBERAY, ROOT, load, locked, pods
 from tests.test_layers import tracked
 
@@ -35,6 +37,17 @@ def test_ray_python_and_cuda_of_the_image_are_the_locks() -> None:
     assert arguments["RAY_VERSION"] == locked("ray")
     assert (3, int(found[1])) == (3, 11)  # `make lock` compiles for it
     assert found[2] == "".join(locked("nvidia-cuda-runtime").split(".")[:2])  # what torch brings: 13.0.96 is cu130
+
+
+def test_the_lock_holds_what_ctranslate2_opens_at_run_time() -> None:
+    """Its wheel names no package for the CUDA libraries that it opens; torch's are of another CUDA."""
+    assert version("ctranslate2") == locked("ctranslate2")
+    (library,) = [path for path in files("ctranslate2") or () if path.name.startswith("libctranslate2")]
+    opened = set(re.findall(rb"\0(lib(?:cu|nv)\w+\.so\.\d+)\0", Path(library.locate()).read_bytes()))
+    assert opened - {b"libcuda.so.1"} == {b"libcublas.so.12"}  # the first is the driver's
+    assert locked("nvidia-cublas-cu12").startswith("12.")
+    assert locked("nvidia-cuda-nvrtc-cu12").startswith("12.")
+    assert CUBLAS == ("libnvrtc.so.12", "libcublasLt.so.12", "libcublas.so.12")
 
 
 def test_the_lock_is_installed_as_it_is() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jobs.cli import run_command
-from jobs.evaluate import main
+from jobs.evaluate import main, options_of
 from storage.stores import Store
 from tests.recsys.data import topic_world
 from tests.releases import write_release
@@ -72,15 +72,22 @@ def test_the_table_is_made_and_only_missing_cells_run_again(tmp_path: Path, caps
     same = [path for path in (output / "cells").iterdir() if path.read_bytes() == before[path.name]]
     assert len(same) >= table["cells"] - 2
     assert {(one["model"], one["row"]): one["test"]["hit_rate@10"]["mean"] for one in again["entries"]} == rates
+    # As asked for, whatever was done first or is there already.
+    rows = ("id", "metadata", "video", "id+clap")
+    order = [("popularity", "-"), ("content", "metadata"), ("content", "video")]
+    order += [(model, row) for row in rows for model in ("two_towers", "sasrec")]
+    for one in (table, again):
+        assert [(entry["model"], entry["row"]) for entry in one["entries"]] == order
+        assert all(entry["seeds"] in ([0], [0, 1]) for entry in one["entries"])
 
 
 @pytest.mark.engine
 @pytest.mark.usefixtures("light_ray")
 def test_a_cell_that_fails_is_named_and_the_others_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [*world(tmp_path), "--output", f"{tmp_path}/out", "--set", "sasrec.model.dim=15"]
+    arguments = [*world(tmp_path), "--output", f"{tmp_path}/out", "--set", "sasrec.train.learning_rate=1e30"]
     assert main(arguments) == 1
     text = capsys.readouterr().out
-    assert "- sasrec video seed 1: ValueError: dim must be a multiple of 2 heads, unlike 15" in text
+    assert "- sasrec video seed 1: ValueError: the loss is no longer finite: the model diverged" in text
     table = json.loads(Store.open(f"{tmp_path}/out").read_bytes("table.json"))
     assert {one["model"] for one in table["entries"]} == {"popularity", "content", "two_towers"}
     assert len(table["failures"]) == 8
@@ -119,6 +126,7 @@ def test_titles_become_metadata_without_a_release(tmp_path: Path) -> None:
         ({"--features": "clap"}, "expected NAME=VECTORS.npy"),
         ({"--features": "metadata={folder}/clap.npy,{folder}/clap.txt"}, "two sources are called metadata"),
         ({"--set": "sasrec.model.dims=3"}, "did you mean 'sasrec.model.dim'"),
+        ({"--set": "sasrec.model.dim=15"}, "model: dim must be a multiple of 2 heads, unlike 15"),
         ({"--titles": "titles.csv"}, "--titles and --encoder go together"),
         ({"--config": "none.yaml"}, "--config none.yaml"),
     ],
@@ -139,6 +147,11 @@ def test_what_the_user_did_wrong_is_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_model_named_twice_runs_once() -> None:
+    options = options_of(["--interactions", "pairs.tsv", "--models", "sasrec", "two_towers", "sasrec"])
+    assert options.models == ["sasrec", "two_towers"]
 
 
 def test_results_need_a_place(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `jobs.status` counts and `jobs.prune` refuses, on tables that no engine had to make."""
+"""What `jobs.status` counts, `jobs.demo` shows and `jobs.prune` refuses, on tables that no engine had to make."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,11 @@ import pytest
 
 from jobs import prune, status
 from jobs.cli import run_command
+from jobs.demo_table import read_rows
 from pipeline.assemble import build_specs
 from pipeline.recipes import tiny
 from records.errors import Failure, FailureKind
-from records.outcomes import MediaFacts, Outcome
+from records.outcomes import Caption, MediaFacts, Outcome
 from records.schemas import StageRow
 from storage.catalog_refresh import refresh
 from storage.sources import SourceItem
@@ -53,6 +54,27 @@ def test_status_counts_no_item_that_was_deleted_or_replaced(tmp_path: Path, caps
     assert status_of(tmp_path, capsys) == {"shards": 1, "rows": 2, "errors": {}, "stream_errors": {"corrupt": 1}}
     decoded(tmp_path, "00000001", {("b", 2): FINE}, "f1")
     assert status_of(tmp_path, capsys) == {"shards": 2, "rows": 3, "errors": {}, "stream_errors": {"corrupt": 1}}
+
+
+def test_the_demos_table_shows_no_item_that_was_deleted_or_replaced(tmp_path: Path) -> None:
+    def captioned(shard_id: str, texts: dict[tuple[str, int], str]) -> None:
+        rows = [
+            StageRow(video_id=key[0], version=key[1], generation=0, outcome=Caption(text=text))
+            for key, text in texts.items()
+        ]
+        assert StageTables(Store.open(str(tmp_path))).commit("caption", "f1", shard_id, 0, rows, {"run_id": "r1"})
+
+    def shown(limit: int) -> list[tuple[str, str]]:
+        rows = read_rows(Store.open(str(tmp_path)), {"caption": "f1"}, limit)
+        return [(row.video_id, row.cells["caption"]) for row in rows]
+
+    listed(tmp_path, {"a": "1", "b": "1", "c": "1"})
+    captioned("00000000", {("a", 1): "one", ("b", 1): "two", ("c", 1): "three"})
+    assert shown(2) == [("a", "one"), ("b", "two")]
+    listed(tmp_path, {"b": "2", "c": "1"})
+    captioned("00000001", {("b", 2): "new"})
+    assert shown(9) == [("b", "new"), ("c", "three")]
+    assert shown(1) == [("c", "three")]  # the first live one of the first shard
 
 
 def test_status_names_a_damaged_file_and_counts_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.cells import Arm, Cell, cell_path
 from pipeline.config import apply_overrides, parse_settings
-from pipeline.evaluation import BroughtFeatures, EvaluateConfig, grid_cells, load_data, parse_rows
+from pipeline.evaluation import BroughtFeatures, EvaluateConfig, grid_cells, load_data, parse_rows, source_names
 from records.errors import UserError
 from recsys.model import ModelConfig
 from recsys.protocol import ProtocolConfig
@@ -54,6 +54,26 @@ def test_everything_lies_in_the_catalogues_order(tmp_path: Path) -> None:
     assert (out.unknown_events, out.unknown_items, out.repeated_events, out.short_users, out.kept_users) == (
         1, 1, 1, 1, 2,
     )  # fmt: skip
+
+
+def test_what_no_row_reads_is_not_loaded(tmp_path: Path) -> None:
+    reader = release(tmp_path)
+    brought = [BroughtFeatures.parse(f"clap={tmp_path}/none.npy")]
+    (tmp_path / "releases" / "may" / "vectors" / "video.npy").unlink()
+    assert source_names(reader, brought) == ["video", "metadata", "clap"]
+
+    def load(sources: set[str] | None) -> list[str]:
+        data = load_data(
+            interactions_uri=interactions(tmp_path), release=reader, brought=brought,
+            protocol=ProtocolConfig(), sources=sources,
+        )  # fmt: skip
+        return list(data.features)
+
+    assert load({"id", "metadata"}) == ["metadata"]
+    assert load({"id"}) == []
+    for sources, message in [({"clap"}, "none.npy: no such file of vectors"), (None, "video.npy: no such file")]:
+        with pytest.raises(UserError, match=message):
+            load(sources)
 
 
 def test_a_catalogue_that_is_too_small_for_lists_is_told_before_anything_runs(tmp_path: Path) -> None:

@@ -1,22 +1,27 @@
 """The rows of a release hold what the stage tables hold, and the counts what a plain loop counts."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.publish_rows import aligned, release_table, shard_statistics, vectors_of
+from pipeline.publish_rows import aligned, footer_note, release_table, shard_statistics, vectors_of
 from pipeline.quality_stats import ReleaseStatistics
 from records.errors import Failure, FailureKind, ReelscribeError
 from records.items import CatalogItem, Metadata
 from records.outcomes import STAGES, Caption, Embedding, MediaFacts, Outcome, View
 from records.releases import VIEWS
 from records.schemas import StageRow, stage_table
+from storage.stage_tables import StageTables
 from storage.stores import Store
 from tests.pipeline.stage_maker import Change, Maker, as_made, ids_of
 
@@ -169,3 +174,19 @@ def test_counts_equal_a_plain_loop_however_the_rows_are_cut(drawn: list[tuple[st
     assert merged.languages == {code: count for code, count in languages.items() if code}
     assert ReleaseStatistics.decode(merged.encode()) == merged
     assert len(merged.brief().encode()) < 20_000
+
+
+def test_a_manifest_keeps_what_made_a_file_and_neither_its_run_nor_its_counts(tmp_path: Path) -> None:
+    """Otherwise each file of a catalogue would be a line of its own."""
+    tables = StageTables(Store.open(str(tmp_path)))
+    facts = MediaFacts(duration_seconds=1.0, has_video=True, has_audio=True)
+    broken = replace(facts, audio_failure=Failure(stage="decode", kind=FailureKind.CORRUPT, message="no sound"))
+    outcomes: list[Outcome | Failure] = [facts, broken, GONE]
+    for number, outcome in enumerate(outcomes):
+        row = StageRow(video_id="a", version=1, generation=0, outcome=outcome)
+        assert tables.commit("decode", "f1", f"{number:08d}", 0, [row], {"run_id": f"r{number}", "model": "m"})
+    files = sorted((tmp_path / "stages" / "decode" / "f1").iterdir())
+    assert len(files) == 3
+    notes = {footer_note(pq.read_schema(file).metadata) for file in files}
+    (note,) = notes
+    assert json.loads(note)["model"] == "m"

@@ -73,6 +73,19 @@ def test_what_is_wrong_is_named(tmp_path: Path, name: str, content: str, message
         read_interactions(str(tmp_path / name))
 
 
+def test_a_damaged_page_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "e.parquet"
+    columns = [list(column) for column in zip(*EVENTS, strict=True)]
+    pq.write_table(pa.table({"user": columns[0], "item": columns[1], "time": range(len(EVENTS))}), file)
+    whole = bytearray(file.read_bytes())
+    whole[4:40] = (255 - byte for byte in whole[4:40])  # behind the magic number: the first page
+    file.write_bytes(whole)
+    with pytest.raises(OSError, match="deserialize"):
+        pq.read_table(file)
+    with pytest.raises(UserError, match=r"e\.parquet cannot be read: .*deserialize"):
+        read_interactions(str(file))
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.tsv: no such file"):
         read_interactions(str(tmp_path / "none.tsv"))

@@ -100,7 +100,8 @@ def test_the_loss_in_the_batch_sees_the_same_scores(name: ModelName, temperature
         histories = torch.stack([torch.roll(torch.arange(12), -shift)[:4] for shift in range(12)])
         targets = ((histories + 1) % 12).flatten()[:, None]
         popularity = torch.full((12,), -np.log(12.0), dtype=torch.float32)
-        value = model.loss(histories, torch.full((12,), 4), targets, torch.ones(len(targets), 1), popularity)
+        lengths, shares = torch.full((12,), 4), torch.ones(len(targets), 1)
+        value = model.loss(histories, lengths, targets, shares, popularity, torch.float32)
         value.backward()  # type: ignore[no-untyped-call]
         losses.append(value.item())
         assert all(parameter.grad is not None for parameter in model.parameters())
@@ -125,5 +126,6 @@ def test_items_are_ids_features_or_both() -> None:
 
 
 def test_a_width_that_heads_do_not_divide_is_refused() -> None:
-    with pytest.raises(ValueError, match="multiple of 2 heads"):
-        Recommender(ModelConfig(name="sasrec", dim=7), item_count=6, use_ids=True, features=None)
+    with pytest.raises(ValueError, match="model: dim must be a multiple of 2 heads, unlike 7"):
+        ModelConfig(name="sasrec", dim=7)
+    assert ModelConfig(name="two_towers", dim=7).dim == 7

@@ -42,6 +42,21 @@ def test_full_softmax_equals_cross_entropy(dtype: torch.dtype, tolerance: float)
         assert (one - other).norm() <= tolerance * other.norm()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_changes_nothing_of_the_full_softmax(dtype: torch.dtype) -> None:
+    """A GPU trains under autocast, which makes a softmax float32 and products bfloat16; a CPU's does the latter."""
+    queries, items = leaves((300, 16), (200, 16))
+    targets = torch.randint(200, (300, 2), generator=torch.Generator().manual_seed(1))
+    shares = torch.tensor([0.75, 0.25]).expand(300, 2)
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = full_softmax_loss(queries, items, targets, shares, dtype)
+        loss.backward()  # type: ignore[no-untyped-call]
+        found.append([loss.detach(), *gradients(queries, items)])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 def test_in_batch_softmax_equals_its_formula_written_out() -> None:
     queries, items = leaves((7, 4), (3, 4))
     targets = torch.tensor([0, 1, 0, 2, 0, 1, 2])

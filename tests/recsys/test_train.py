@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from recsys.baselines import popularity_lists
 from recsys.measure import LIST_LENGTH, measure
 from recsys.model import ModelConfig, ModelName
 from recsys.protocol import Split
 from recsys.scoring import model_lists
-from recsys.softmax import Loss
+from recsys.softmax import Loss, full_softmax_loss
 from recsys.train import TrainConfig, train
 from tests.recsys.data import split_of, topic_split
 
@@ -96,6 +97,24 @@ def test_models_that_look_further_ahead_learn_too(loss: Loss) -> None:
         ModelConfig(name="sasrec", dim=16, loss=loss), config, split, use_ids=True, features=None, seed=0
     )
     assert measure(model_lists(trained, split, "test", LIST_LENGTH), split, "test").cutoffs[0].hit_rate > 0.75
+
+
+@pytest.mark.parametrize("mixed_precision", [True, False])
+def test_without_mixed_precision_the_full_softmax_is_float32(
+    monkeypatch: pytest.MonkeyPatch, mixed_precision: bool
+) -> None:
+    dtypes: set[torch.dtype] = set()
+
+    def watched(queries: Tensor, items: Tensor, targets: Tensor, shares: Tensor, dtype: torch.dtype) -> Tensor:
+        dtypes.add(dtype)
+        return full_softmax_loss(queries, items, targets, shares, dtype)
+
+    monkeypatch.setattr("recsys.model.full_softmax_loss", watched)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    config = TrainConfig(epochs=1, device="cpu", mixed_precision=mixed_precision)
+    split, _ = topic_split(users=60)
+    train(ModelConfig(name="sasrec", dim=8), config, split, use_ids=True, features=None, seed=0)
+    assert dtypes == {torch.bfloat16 if mixed_precision else torch.float32}
 
 
 @pytest.mark.parametrize("shares", [(), (0.0, 1.0), (1.0, -0.1)])

@@ -68,6 +68,15 @@ def test_a_broken_release_names_its_file(tmp_path: Path, path: str, content: byt
         ReleaseReader.open(str(folder)).vectors("video")
 
 
+def test_a_damaged_page_is_named(tmp_path: Path) -> None:
+    file = release(tmp_path) / "item_ids.parquet"
+    whole = bytearray(file.read_bytes())
+    whole[4:40] = (255 - byte for byte in whole[4:40])  # behind the magic number: the first page
+    file.write_bytes(whole)
+    with pytest.raises(UserError, match=r"item_ids\.parquet cannot be read: .*deserialize"):
+        ReleaseReader.open(str(tmp_path))
+
+
 @pytest.mark.parametrize("path", ["manifest.json", "item_ids.parquet", "vectors/video.npy"])
 def test_a_missing_file_is_named(tmp_path: Path, path: str) -> None:
     folder = release(tmp_path)
