@@ -92,10 +92,8 @@ def config_of(options: argparse.Namespace, plan: RunPlan | None = None) -> RunCo
         name = plan.recipe
     if name is None:
         raise UserError(f"--recipe is missing: choose one of {', '.join(RECIPES)}, or name one in --config")
-    config = apply_overrides(recipe(str(name)), overrides)
-    if plan is not None:
-        config = apply_overrides(config, plan.overrides)
-    return apply_overrides(config, parse_settings(options.settings))
+    planned = plan.overrides if plan is not None else {}
+    return apply_overrides(recipe(str(name)), overrides, planned, parse_settings(options.settings))
 
 
 def positive(text: str) -> int:

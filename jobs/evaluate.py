@@ -127,8 +127,8 @@ def config_of(options: argparse.Namespace) -> EvaluateConfig:
     Raises:
         UserError: An unknown field or a value of the wrong type.
     """
-    config = apply_overrides(EvaluateConfig(), read_overrides(options.config) if options.config else {})
-    config = apply_overrides(config, parse_settings(options.settings))
+    overrides = read_overrides(options.config) if options.config else {}
+    config = apply_overrides(EvaluateConfig(), overrides, parse_settings(options.settings))
     return config if options.seeds is None else dataclasses.replace(config, seeds=options.seeds)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -114,19 +115,31 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     return nested
 
 
-def apply_overrides(config: ConfigT, overrides: Mapping[str, Any]) -> ConfigT:
-    """A config, a dataclass of dataclasses, with some fields replaced.
+def apply_overrides(config: ConfigT, *overrides: Mapping[str, Any]) -> ConfigT:
+    """A config, a dataclass of dataclasses, with some fields replaced; of several overrides the last counts.
+
+    All are put together first, so that two fields that must fit each other may come from two places.
 
     Raises:
         UserError: A field does not exist (the message names the nearest), or its value has the wrong type or range.
     """
-    if not overrides:
+    together = functools.reduce(_joined, overrides, {})
+    if not together:
         return config
-    merged = _merge(config, overrides, "")
+    merged = _merge(config, together, "")
     try:
         return TypeAdapter(type(config)).validate_python(merged)
     except ValidationError as error:
         raise UserError(_reason(error)) from None
+
+
+def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> Mapping[str, Any]:
+    both = {
+        name: _joined(first[name], second[name])
+        for name in first.keys() & second.keys()
+        if isinstance(first[name], Mapping) and isinstance(second[name], Mapping)
+    }
+    return {**first, **second, **both}
 
 
 def _merge(value: Any, overrides: Any, path: str) -> Any:  # noqa: ANN401 - any field's value

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cluster.nodes import NodeGroup
 from pipeline.config import apply_overrides, parse_settings, read_overrides
-from pipeline.recipes import recipe, tiny
+from pipeline.recipes import paper, recipe, tiny
 from records.errors import UserError
 
 
@@ -91,3 +91,13 @@ def test_node_groups_and_what_a_pool_asks_of_its_nodes_come_from_yaml() -> None:
         apply_overrides(tiny(), {"caption": {"pool": {"num_gpus": 1.5}}})
     with pytest.raises(UserError, match="max_nodes"):
         apply_overrides(tiny(), {"node_groups": [{**group, "max_nodes": 0}]})
+
+
+def test_fields_that_must_fit_each_other_may_come_from_two_places() -> None:
+    engine = {"caption": {"engine": {"tensor_parallel_size": 2, "max_model_len": 4096}}}
+    pool = {"caption": {"pool": {"num_gpus": 2}, "engine": {"max_model_len": 8192}}}
+    with pytest.raises(UserError, match="the engine takes 2 GPUs"):
+        apply_overrides(paper(), engine)
+    caption = apply_overrides(paper(), engine, pool).caption
+    assert (caption.engine.tensor_parallel_size, caption.engine.max_model_len, caption.pool.num_gpus) == (2, 8192, 2)
+    assert apply_overrides(paper(), pool, {}, {"caption": {"pool": {"num_gpus": 0.5}}}).caption.pool.num_gpus == 0.5
