@@ -123,7 +123,8 @@ def apply_overrides(config: ConfigT, *overrides: Mapping[str, Any]) -> ConfigT:
     Raises:
         UserError: A field does not exist (the message names the nearest), or its value has the wrong type or range.
     """
-    together = functools.reduce(_joined, overrides, {})
+    nothing: Mapping[str, Any] = {}
+    together = functools.reduce(_joined, overrides, nothing)
     if not together:
         return config
     merged = _merge(config, together, "")
