@@ -54,6 +54,7 @@ def render_report(report: ReportInput) -> bytes:
         "left_out": report.left_out,
         "failures": [result for result in report.results if result.state == "failed"],
         "judged": sum(result.state != "skipped" for result in report.results),
+        "skipped": sum(result.state == "skipped" for result in report.results),
         "gates": report.results,
         "tiles": _tiles(report),
         "plots": plots(report.evidence, report.sample),
