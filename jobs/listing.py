@@ -1,6 +1,6 @@
 """Listing a source into the catalog: the part that `jobs.annotate` and `jobs.catalog` share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ def list_into_catalog(
     source_format: str | None = None,
     columns: str | None = None,
     order_by: str | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> CatalogChange | None:
     """Lists the source where there is no catalog yet, where asked to, or where there is metadata to take in.
 
@@ -42,6 +43,7 @@ def list_into_catalog(
         source_format: How the source is to be read; None for what the catalog has, or what the source shows.
         columns: Names of the columns of a list or Parquet file, as `parse_columns` takes them.
         order_by: A numeric metadata column by which new items are cut into shards, its high values first.
+        check: Of the lease that the caller holds: called before each write.
 
     Returns:
         What changed; None where nothing was listed.
@@ -83,6 +85,7 @@ def list_into_catalog(
         first_items,
         order_by=order_by,
         source_format=listed_as,
+        check=check,
     )
 
 

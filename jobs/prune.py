@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     store = Store.open(options.output)
     catalog = Catalog.open(store)
     if catalog is None:
-        raise UserError(f"{store.root} has no catalog: there is nothing to prune")
+        raise _no_catalog(store)
     tables = StageTables(store)
     current = {name: spec.fingerprint for name, spec in specs.items()}
     if not any(fingerprint in tables.fingerprints(stage) for stage, fingerprint in current.items()):
@@ -73,7 +73,10 @@ def main(argv: Sequence[str]) -> int:
             "--set, or delete the folder"
         )
     releases, run_id = Releases(store), new_run_id()
-    with Lease.acquire(store, run_id), Lease.acquire(store, run_id, name=PUBLISH_LEASE):
+    with Lease.acquire(store, run_id) as lease, Lease.acquire(store, run_id, name=PUBLISH_LEASE):
+        catalog = Catalog.open(store)  # again: a listing may have ended before the lease was free
+        if catalog is None:
+            raise _no_catalog(store)
         found = list(removable(tables, current))
         leftovers = list(catalog.unused_paths())
         unfinished = dict(releases.unfinished())
@@ -88,6 +91,7 @@ def main(argv: Sequence[str]) -> int:
         elif not options.yes:
             print("nothing was removed: add --yes to remove these files")
         else:
+            lease.check()
             for one in found:
                 tables.delete(one.stage, one.fingerprint, one.files)
             released = [path for paths in unfinished.values() for path in paths]
@@ -96,6 +100,10 @@ def main(argv: Sequence[str]) -> int:
             store.delete([*leftovers, *released])
             print(f"removed {sum(len(one.files) for one in found) + len(leftovers) + len(released)} files")
     return 0
+
+
+def _no_catalog(store: Store) -> UserError:
+    return UserError(f"{store.root} has no catalog: there is nothing to prune")
 
 
 if __name__ == "__main__":

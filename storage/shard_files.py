@@ -20,6 +20,7 @@ DAMAGED = "restore it from a copy, or list the source into another output"
 
 _SHARD_COLUMNS = ("removed", "metadata", "titles", "locations", "returned", "items")
 _MEAN = "mean:"
+_ATTEMPT = "attempt:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,6 +42,14 @@ class ShardFiles:
     means: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     """Numeric metadata column to (S,) its mean over the shard's items that have it, NaN where none has."""
 
+    attempts: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    """Kind of file (`shards`, `removed`, `metadata`, `locations`) to (S,) the attempt that wrote the shard's file, NONE
+    where there is none or where it was written before listings had attempts."""
+
+    def attempt(self, kind: str, number: int) -> int:
+        """The attempt that wrote a shard's file of this kind."""
+        return int(self.attempts[kind][number]) if kind in self.attempts else NONE
+
     def mean_of(self, column: str) -> npt.NDArray[np.float64]:
         """(S,) of a numeric metadata column.
 
@@ -56,6 +65,7 @@ class ShardFiles:
         """As a Parquet file."""
         columns: dict[str, npt.NDArray[Any]] = {name: getattr(self, name) for name in _SHARD_COLUMNS}
         columns |= {f"{_MEAN}{name}": values for name, values in self.means.items()}
+        columns |= {f"{_ATTEMPT}{name}": values for name, values in self.attempts.items()}
         sink = io.BytesIO()
         pq.write_table(pa.table(columns), sink, compression="zstd")
         return sink.getvalue()
@@ -68,4 +78,5 @@ class ShardFiles:
         none = np.full(table.num_rows, NONE, dtype=np.int64)
         columns = {name: table[name].to_numpy() if name in names else none for name in _SHARD_COLUMNS}
         means = {name[len(_MEAN) :]: table[name].to_numpy() for name in names if name.startswith(_MEAN)}
-        return cls(**columns, means=means)
+        attempts = {n[len(_ATTEMPT) :]: table[n].to_numpy() for n in names if n.startswith(_ATTEMPT)}
+        return cls(**columns, means=means, attempts=attempts)

@@ -12,7 +12,9 @@ from pipeline.recipes import tiny
 from records.errors import Failure, FailureKind
 from records.outcomes import MediaFacts, Outcome
 from records.schemas import StageRow
+from storage.catalog import Catalog
 from storage.catalog_refresh import refresh
+from storage.leases import SHARDS, Lease
 from storage.sources import SourceItem
 from storage.stage_tables import StageTables
 from storage.stores import Store
@@ -81,3 +83,22 @@ def test_prune_refuses_a_config_that_made_nothing_here(tmp_path: Path, capsys: p
     assert run_command(prune.main, command) == 0
     assert "removed 1 files" in capsys.readouterr().out
     assert StageTables(Store.open(str(tmp_path))).fingerprints("decode") == [build_specs(tiny())["decode"].fingerprint]
+
+
+def test_prune_looks_at_the_catalog_once_it_holds_the_lease(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed(tmp_path, {"a": "1"})
+    decoded(tmp_path, "00000000", {("a", 1): FINE}, build_specs(tiny())["decode"].fingerprint)
+    acquire = Lease.acquire
+
+    def after_a_listing(store: Store, run_id: str, name: str = SHARDS) -> Lease:
+        if name == SHARDS:
+            listed(tmp_path, {"a": "1", "b": "1"})
+        return acquire(store, run_id, name=name)
+
+    monkeypatch.setattr(Lease, "acquire", after_a_listing)
+    assert run_command(prune.main, ["--output", str(tmp_path), "--recipe", "tiny", "--yes"]) == 0
+    catalog = Catalog.open(Store.open(str(tmp_path)))
+    assert catalog is not None
+    assert [item.video_id for shard in catalog.shard_ids() for item in catalog.read_shard(shard)] == ["a", "b"]
