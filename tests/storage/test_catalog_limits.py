@@ -64,7 +64,7 @@ def test_a_refresh_killed_at_any_write_is_as_if_it_never_ran(
                 )
                 assert killed.stdin is not None
                 assert killed.stdout is not None
-                assert killed.stdout.readline() == b"reached\n"
+                assert killed.stdout.readline().startswith(b"reached")  # several threads may say it
                 killed.send_signal(signal.SIGKILL)
                 killed.wait()
                 killed.stdin.close()
