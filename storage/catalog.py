@@ -129,7 +129,7 @@ class Catalog:
             said = Revision(**json.loads(store.read_bytes(path)))
         table = shard_files_path(revision, said.attempt)
         with undamaged(store.uri(table), DAMAGED):
-            return cls(store, said, ShardFiles.decode(store.read_bytes(table)))
+            return cls(store, said, ShardFiles.decode(store.read_bytes(table), with_attempts=said.attempt != NONE))
 
     def _records(self, record: type[T], path: str) -> list[T]:
         with undamaged(self._store.uri(path), DAMAGED):

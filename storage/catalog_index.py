@@ -19,7 +19,7 @@ from records.items import Metadata
 from storage.shard_files import DAMAGED
 from storage.spill import Spill
 from storage.stores import Store
-from storage.tables import record_table, table_records, undamaged
+from storage.tables import open_parquet, record_table, table_records, undamaged
 
 PARTITIONS = 1024
 """Parts that a listing is set aside in: at 100 million items, about 100,000 items each."""
@@ -88,8 +88,12 @@ def _rows(store: Store, folder: str) -> Iterator[IndexRow]:
     for entry in store.list(folder):
         found = True
         with undamaged(store.uri(entry.path), DAMAGED), store.open_input(entry.path) as file:
-            for batch in pq.ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS):
+            parquet, rows = open_parquet(file), 0
+            for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
+                rows += batch.num_rows
                 yield from table_records(IndexRow, batch)
+            if rows != parquet.metadata.num_rows:
+                raise ValueError(f"{rows} rows, not {parquet.metadata.num_rows}")
     if not found:
         raise ReelscribeError(f"{store.uri(folder)}: the catalog's index of its items is gone: {DAMAGED}")
 
@@ -112,5 +116,7 @@ def index_files(folder: str, rows: Spill[IndexRow]) -> Iterator[tuple[str, bytes
 
 def _index_file(folder: str, first: int, tables: list[pa.Table]) -> tuple[str, bytes]:
     sink = io.BytesIO()
-    pq.write_table(pa.concat_tables(tables), sink, compression="zstd", row_group_size=64 * 1024)
+    pq.write_table(
+        pa.concat_tables(tables), sink, compression="zstd", row_group_size=64 * 1024, write_page_checksum=True
+    )
     return f"{folder}items-{first:04d}.parquet", sink.getvalue()

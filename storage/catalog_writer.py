@@ -14,7 +14,7 @@ from storage.catalog_join import RETURNED, Fresh, Join, metadata_row
 from storage.catalog_locations import LocationWriter
 from storage.catalog_paths import metadata_path, new_attempt, removed_path, shard_path
 from storage.catalog_priority import ShardMeans
-from storage.shard_files import NONE, ShardFiles
+from storage.shard_files import FILE_KINDS, NONE, ShardFiles
 from storage.shard_ids import shard_name
 from storage.signed_urls import signature_digest
 from storage.tables import encode_records
@@ -152,7 +152,7 @@ class CatalogWriter:
         before = None if self._base is None else self._base.files
         known = len(self._removed)
         attempts: dict[str, npt.NDArray[np.int64]] = {}
-        for kind in ("shards", *columns):
+        for kind in FILE_KINDS:
             values = np.full(self.shard_count, NONE, dtype=np.int64)
             if before is not None and kind in before.attempts:
                 values[:known] = before.attempts[kind]

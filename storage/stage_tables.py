@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from records.errors import Failure
 from records.failures import count_kinds
 from records.schemas import StageRow, VectorDtype, failure_columns, stage_rows, stage_schema, stage_table
 from storage.stores import Store
-from storage.tables import encode_table, undamaged
+from storage.tables import check_types, encode_table, open_parquet, read_table, undamaged
 
 _SUFFIX = ".parquet"
 _FAILURES = "failures"
@@ -118,8 +117,11 @@ class StageTables:
 
         Raises:
             FileNotFoundError: There is no such file.
+            ReelscribeError: It is damaged; names it.
         """
-        return stage_rows(stage, self.read_table(stage, fingerprint, shard_id, generation))
+        table = self.read_table(stage, fingerprint, shard_id, generation)
+        with self._undamaged(_path(stage, fingerprint, shard_id, generation)):
+            return stage_rows(stage, table)
 
     def read_table(
         self, stage: str, fingerprint: str, shard_id: str, generation: int, columns: Sequence[str] | None = None
@@ -133,9 +135,12 @@ class StageTables:
         path = _path(stage, fingerprint, shard_id, generation)
         with self._undamaged(path):
             if columns is None:
-                return pq.read_table(pa.BufferReader(self._store.read_bytes(path)))
-            with self._store.open_input(path) as file:
-                return pq.ParquetFile(file).read(columns=list(columns))
+                table = read_table(self._store.read_bytes(path))
+            else:
+                with self._store.open_input(path) as file:
+                    table = open_parquet(file).read(columns=list(columns))
+            check_types(table.schema, stage_schema(stage))
+            return table
 
     def footer(self, stage: str, fingerprint: str, shard_id: str, generation: int) -> Footer:
         """What a file says of itself, read without its rows.
@@ -146,10 +151,10 @@ class StageTables:
         """
         path = _path(stage, fingerprint, shard_id, generation)
         with self._undamaged(path), self._store.open_input(path) as file:
-            parquet = pq.ParquetFile(file)
-        values = {key.decode(): value.decode() for key, value in (parquet.schema_arrow.metadata or {}).items()}
-        counts = {name: json.loads(values.pop(name, "{}")) for name in (_FAILURES, _STREAM_FAILURES)}
-        return Footer(rows=parquet.metadata.num_rows, **counts, values=values)
+            parquet = open_parquet(file)
+            values = {key.decode(): value.decode() for key, value in (parquet.schema_arrow.metadata or {}).items()}
+            counts = {name: _counts(values.pop(name, "{}")) for name in (_FAILURES, _STREAM_FAILURES)}
+            return Footer(rows=parquet.metadata.num_rows, **counts, values=values)
 
     def live_footer(
         self, stage: str, fingerprint: str, shard_id: str, generation: int, removed: Collection[tuple[str, int]]
@@ -165,9 +170,10 @@ class StageTables:
             return footer
         columns = failure_columns(stage)
         table = self.read_table(stage, fingerprint, shard_id, generation, ["video_id", "version", *columns])
-        live = [line for line in table.to_pylist() if (line["video_id"], line["version"]) not in removed]
-        kinds = Counter(line[column]["kind"] for line in live for column in columns if line[column] is not None)
-        rows = Counter(line["error"]["kind"] for line in live if line["error"] is not None)
+        with self._undamaged(_path(stage, fingerprint, shard_id, generation)):
+            live = [line for line in table.to_pylist() if (line["video_id"], line["version"]) not in removed]
+            kinds = Counter(line[column]["kind"] for line in live for column in columns if line[column] is not None)
+            rows = Counter(line["error"]["kind"] for line in live if line["error"] is not None)
         return replace(footer, rows=len(live), failures=dict(kinds), stream_failures=dict(kinds - rows))
 
     def delete(self, stage: str, fingerprint: str, files: Sequence[tuple[str, int]]) -> None:
@@ -176,6 +182,10 @@ class StageTables:
 
     def _undamaged(self, path: str) -> contextlib.AbstractContextManager[None]:
         return undamaged(self._store.uri(path), "delete it, and its items run again")
+
+
+def _counts(text: str) -> dict[str, int]:
+    return {str(kind): int(count) for kind, count in dict(json.loads(text)).items()}
 
 
 def _folder(stage: str, fingerprint: str) -> str:
