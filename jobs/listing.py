@@ -110,8 +110,12 @@ def normal_source(uri: str) -> str:
     """One name for one source, whatever the working directory: absolute paths, no slash at the end.
 
     Raises:
-        UserError: It is empty, as from a variable that is not set.
+        UserError: It is empty, as from a variable that is not set, or no Unicode.
     """
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"--source {uri!a} is no Unicode: rename that folder, or reach it over a link") from None
     path = uri.removeprefix("file://")
     if not path:
         raise UserError("--source is empty")

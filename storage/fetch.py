@@ -38,7 +38,7 @@ class Fetcher:
     def __init__(self, config: FetchConfig) -> None:
         self._config = config
         self._readers: dict[str, Reader] = {}
-        self._cells = ParquetCells(self._facts, self._read_bytes, config.parquet_disk_bytes)
+        self._cells = ParquetCells(self._facts, self._read_bytes, config)
 
     def __call__(self, item: CatalogItem) -> FetchedMedia:
         """The item's bytes: the whole object, its byte range, or its row of a Parquet file. The caller closes them.
