@@ -119,7 +119,8 @@ def normal_source(uri: str) -> str:
     path = uri.removeprefix("file://")
     if not path:
         raise UserError("--source is empty")
-    return uri.rstrip("/") if "://" in path else str(Path(path).expanduser().resolve())
+    scheme, separator, rest = path.partition("://")
+    return f"{scheme.lower()}{separator}{rest}".rstrip("/") if separator else str(Path(path).expanduser().resolve())
 
 
 def known_items(catalog: Catalog) -> Iterator[SourceItem]:
