@@ -7,6 +7,7 @@ import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 import botocore.exceptions as boto
@@ -216,6 +217,10 @@ def redact(uri: str) -> str:
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme.lower() in ("s3", "s3a", "file"):
         return uri
+    try:
+        urlsplit(uri)
+    except ValueError:  # no host can be told from what lies around it
+        return f"{scheme}://…"
     return f"{scheme}://{rest.partition('?')[0].partition('#')[0]}"
 
 
