@@ -86,19 +86,25 @@ def main(argv: Sequence[str]) -> int:
             print(f"{'catalog':<15} {'':<16}  {len(leftovers):>8} files  older listings")
         for name, paths in unfinished.items():
             print(f"{'release':<15} {name:<16}  {len(paths):>8} files  never finished")
-        if not found and not leftovers and not unfinished:
+        swept = 0
+        if options.yes:
+            lease.check()
+            swept = store.sweep()
+        if not found and not leftovers and not unfinished and not swept:
             print("nothing to remove")
         elif not options.yes:
             print("nothing was removed: add --yes to remove these files")
         else:
-            lease.check()
             for one in found:
                 tables.delete(one.stage, one.fingerprint, one.files)
             released = [path for paths in unfinished.values() for path in paths]
             for name in unfinished:
                 releases.abort_uploads(name)
             store.delete([*leftovers, *released])
-            print(f"removed {sum(len(one.files) for one in found) + len(leftovers) + len(released)} files")
+            if swept:
+                print(f"{'output':<15} {'':<16}  {swept:>8} files  half-written, a day old or more")
+            total = sum(len(one.files) for one in found) + len(leftovers) + len(released) + swept
+            print(f"removed {total} files")
     return 0
 
 

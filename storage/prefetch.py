@@ -1,9 +1,10 @@
-"""Generators that wait for a store, run some at a time and read in order, in bounded memory."""
+"""Calls and generators that wait for a store, run some at a time and read in order, in bounded memory."""
 
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 S = TypeVar("S")
@@ -11,6 +12,27 @@ T = TypeVar("T")
 
 _CHUNK = 256
 _CHUNKS_WAITING = 8
+
+
+def answers(questions: Iterable[S], ask: Callable[[S], T], *, at_once: int = 16) -> Iterator[tuple[S, T]]:
+    """Each question with its answer, in order, while those to come are already asked; an error is raised in its place.
+
+    At most twice `at_once` answers wait.
+    """
+    with ThreadPoolExecutor(at_once, thread_name_prefix="ask") as pool:
+        asked: deque[tuple[S, Future[T]]] = deque()
+        remaining = iter(questions)
+        try:
+            while True:
+                while len(asked) < 2 * at_once and (question := next(remaining, None)) is not None:
+                    asked.append((question, pool.submit(ask, question)))
+                if not asked:
+                    return
+                question, answer = asked.popleft()
+                yield question, answer.result()
+        finally:
+            for _, answer in asked:
+                answer.cancel()
 
 
 def in_order(sources: Iterable[S], work: Callable[[S], Iterator[T]], *, at_once: int) -> Iterator[T]:
