@@ -27,7 +27,10 @@ PARTITIONS = 1024
 FILE_ROWS = 200_000
 """Ids in an index file before the next one is begun."""
 
-_BATCH_ROWS = 8192
+FILE_BYTES = 64 * 2**20
+"""Bytes of their columns, likewise."""
+
+_BATCH_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,8 @@ def index_files(folder: str, rows: Spill[IndexRow]) -> Iterator[tuple[str, bytes
             first = part
         ordered = sorted(rows.read(part), key=lambda row: row.video_id)
         tables.append(record_table(IndexRow, ordered))
-        if sum(table.num_rows for table in tables) >= FILE_ROWS:
+        full = sum(table.num_rows for table in tables) >= FILE_ROWS
+        if full or sum(table.nbytes for table in tables) >= FILE_BYTES:
             yield _index_file(folder, first, tables)
             tables = []
     if tables:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,29 @@ def test_a_refresh_takes_less_memory_than_its_listing(tmp_path: Path, monkeypatc
     run(store, [("first", (1, "e"))], None)  # what is imported on first use is not the catalog's
     both = [peak(change_every_item, size) for size in (1, 2)]
     assert min(both) < peak(lambda size: list(listing(size)), 1) / 2
+
+
+def test_long_metadata_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.spill.BUFFERED_TEXT", 2**20)
+    monkeypatch.setattr("storage.catalog_index.FILE_BYTES", 2**20)
+    monkeypatch.setattr("storage.catalog_join.ORDINALS_A_PART", 4096)
+    store = Store.open(str(tmp_path))
+    long = "".join(random.Random(1).choices("abcdefgh", k=20_000))
+
+    def listing(turn: int) -> Iterator[SourceItem]:
+        for number in range(2_000):
+            metadata = Metadata(title=str(number), extra={"json": f"{turn}{number}{long}"})
+            yield replace(source_item(f"{number:06d}", (1, "e")), metadata=metadata)
+
+    changes = []
+    for turn in range(2):
+        tracemalloc.start()
+        changes.append(refresh(store, listing(turn), None, "mem", 16, lambda shard_id: 0))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2_000 * len(long) / 2, "less than half of all the text"
+    assert [(change.new, change.metadata_changed) for change in changes] == [(2_000, 0), (0, 2_000)]
+    catalog = opened(store)
+    assert [item.video_id for shard in catalog.shard_ids() for item in catalog.read_shard(shard)] == [
+        f"{number:06d}" for number in range(2_000)
+    ]

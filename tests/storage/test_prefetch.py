@@ -67,3 +67,17 @@ def test_answers_come_in_order_and_few_are_asked_ahead() -> None:
         found.extend(answers(range(1000), ask, at_once=4))
     assert found == [(number, number * 2) for number in range(50)]
     assert len(asked) <= 50 + 2 * 4
+
+
+def test_long_results_wait_in_smaller_chunks() -> None:
+    made: list[int] = []
+
+    def work(source: int) -> Iterator[str]:
+        for number in range(2_000):
+            made.append(number)
+            yield "x" * 100_000
+
+    results = in_order([0], work, at_once=1)
+    assert next(results) == "x" * 100_000
+    results.close()  # type: ignore[attr-defined]
+    assert len(made) <= 3 * (8 + 3), "three of them are a chunk; eight wait, one is read, one made, one given up"
