@@ -104,16 +104,16 @@ def _rows(store: Store, folder: str) -> Iterator[IndexRow]:
 def index_files(folder: str, rows: Spill[IndexRow]) -> Iterator[tuple[str, bytes]]:
     """Path and content of each index file in a folder, from rows that were set aside by `partition_of`."""
     tables: list[pa.Table] = []
-    first = 0
+    first = ids = size_bytes = 0
     for part in rows.partitions():
         if not tables:
             first = part
         ordered = sorted(rows.read(part), key=lambda row: row.video_id)
         tables.append(record_table(IndexRow, ordered))
-        full = sum(table.num_rows for table in tables) >= FILE_ROWS
-        if full or sum(table.nbytes for table in tables) >= FILE_BYTES:
+        ids, size_bytes = ids + tables[-1].num_rows, size_bytes + tables[-1].nbytes
+        if ids >= FILE_ROWS or size_bytes >= FILE_BYTES:
             yield _index_file(folder, first, tables)
-            tables = []
+            tables, ids, size_bytes = [], 0, 0
     if tables:
         yield _index_file(folder, first, tables)
 
