@@ -36,7 +36,8 @@ from pipeline.tasks import Tasks
 from records.items import CatalogItem
 from records.outcomes import STAGES
 from records.schemas import StageRow
-from storage.catalog import Catalog, Revision, encode_revision, revision_path, shard_files_path, shard_path
+from storage.catalog import Catalog, Revision, encode_revision
+from storage.catalog_paths import revision_path, shard_files_path, shard_path
 from storage.shard_files import ShardFiles
 from storage.stage_tables import StageTables
 from storage.stores import Store, StoreConfig

@@ -142,6 +142,7 @@ def main(argv: Sequence[str]) -> int:
                 refresh_known=options.refresh,
                 first_items=options.limit,
                 order_by=column_of(options.order),
+                check=lease.check,
             )
             if change is not None:
                 logger.info("%s", describe(change))

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     options = arguments.parse_args(argv)
     console_and_logging(verbose=False)
     store = Store.open(options.output)
-    with Lease.acquire(store, new_run_id()):
+    with Lease.acquire(store, new_run_id()) as lease:
         change = list_into_catalog(
             store,
             source=options.source,
@@ -37,6 +37,7 @@ def main(argv: Sequence[str]) -> int:
             shard_size=options.shard_size,
             refresh_known=True,
             order_by=column_of(options.order) if options.order is not None else None,
+            check=lease.check,
         )
     if change is not None:
         print(describe(change))

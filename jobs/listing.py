@@ -1,6 +1,6 @@
 """Listing a source into the catalog: the part that `jobs.annotate` and `jobs.catalog` share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ def list_into_catalog(
     source_format: str | None = None,
     columns: str | None = None,
     order_by: str | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> CatalogChange | None:
     """Lists the source where there is no catalog yet, where asked to, or where there is metadata to take in.
 
@@ -42,6 +43,7 @@ def list_into_catalog(
         source_format: How the source is to be read; None for what the catalog has, or what the source shows.
         columns: Names of the columns of a list or Parquet file, as `parse_columns` takes them.
         order_by: A numeric metadata column by which new items are cut into shards, its high values first.
+        check: Of the lease that the caller holds: called before each write.
 
     Returns:
         What changed; None where nothing was listed.
@@ -83,6 +85,7 @@ def list_into_catalog(
         first_items,
         order_by=order_by,
         source_format=listed_as,
+        check=check,
     )
 
 
@@ -107,12 +110,17 @@ def normal_source(uri: str) -> str:
     """One name for one source, whatever the working directory: absolute paths, no slash at the end.
 
     Raises:
-        UserError: It is empty, as from a variable that is not set.
+        UserError: It is empty, as from a variable that is not set, or no Unicode.
     """
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"--source {uri!a} is no Unicode: rename that folder, or reach it over a link") from None
     path = uri.removeprefix("file://")
     if not path:
         raise UserError("--source is empty")
-    return uri.rstrip("/") if "://" in path else str(Path(path).expanduser().resolve())
+    scheme, separator, rest = path.partition("://")
+    return f"{scheme.lower()}{separator}{rest}".rstrip("/") if separator else str(Path(path).expanduser().resolve())
 
 
 def known_items(catalog: Catalog) -> Iterator[SourceItem]:

@@ -206,7 +206,7 @@ def _listed(store: Store, options: argparse.Namespace, config: RunConfig, plan_i
     """The catalog; the source is listed, under the output's lease, where there is none or metadata comes in."""
     catalog = Catalog.open(store)
     if catalog is None or options.metadata is not None:
-        with Lease.acquire(store, plan_id):
+        with Lease.acquire(store, plan_id) as lease:
             list_into_catalog(
                 store,
                 source=options.source,
@@ -215,6 +215,7 @@ def _listed(store: Store, options: argparse.Namespace, config: RunConfig, plan_i
                 metadata=options.metadata,
                 shard_size=config.shard_size,
                 refresh_known=False,
+                check=lease.check,
             )
         catalog = Catalog.open(store)
     assert catalog is not None, "it was listed just now"

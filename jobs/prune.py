@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     store = Store.open(options.output)
     catalog = Catalog.open(store)
     if catalog is None:
-        raise UserError(f"{store.root} has no catalog: there is nothing to prune")
+        raise _no_catalog(store)
     tables = StageTables(store)
     current = {name: spec.fingerprint for name, spec in specs.items()}
     if not any(fingerprint in tables.fingerprints(stage) for stage, fingerprint in current.items()):
@@ -73,7 +73,10 @@ def main(argv: Sequence[str]) -> int:
             "--set, or delete the folder"
         )
     releases, run_id = Releases(store), new_run_id()
-    with Lease.acquire(store, run_id), Lease.acquire(store, run_id, name=PUBLISH_LEASE):
+    with Lease.acquire(store, run_id) as lease, Lease.acquire(store, run_id, name=PUBLISH_LEASE):
+        catalog = Catalog.open(store)  # again: a listing may have ended before the lease was free
+        if catalog is None:
+            raise _no_catalog(store)
         found = list(removable(tables, current))
         leftovers = list(catalog.unused_paths())
         unfinished = dict(releases.unfinished())
@@ -83,7 +86,11 @@ def main(argv: Sequence[str]) -> int:
             print(f"{'catalog':<15} {'':<16}  {len(leftovers):>8} files  older listings")
         for name, paths in unfinished.items():
             print(f"{'release':<15} {name:<16}  {len(paths):>8} files  never finished")
-        if not found and not leftovers and not unfinished:
+        swept = 0
+        if options.yes:
+            lease.check()
+            swept = store.sweep()
+        if not found and not leftovers and not unfinished and not swept:
             print("nothing to remove")
         elif not options.yes:
             print("nothing was removed: add --yes to remove these files")
@@ -94,8 +101,15 @@ def main(argv: Sequence[str]) -> int:
             for name in unfinished:
                 releases.abort_uploads(name)
             store.delete([*leftovers, *released])
-            print(f"removed {sum(len(one.files) for one in found) + len(leftovers) + len(released)} files")
+            if swept:
+                print(f"{'output':<15} {'':<16}  {swept:>8} files  half-written, a day old or more")
+            total = sum(len(one.files) for one in found) + len(leftovers) + len(released) + swept
+            print(f"removed {total} files")
     return 0
+
+
+def _no_catalog(store: Store) -> UserError:
+    return UserError(f"{store.root} has no catalog: there is nothing to prune")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from records.errors import ReelscribeError, UserError
 from records.outcomes import STAGES
 from storage.catalog import Catalog
 from storage.faults import redact
-from storage.stage_tables import StageTables
+from storage.prefetch import answers
+from storage.stage_tables import Footer, StageTables
 from storage.stores import Store
 
 PLAIN_WIDTH = 160
@@ -44,26 +45,44 @@ class FingerprintStatus:
     model: str = ""
     damaged: list[str] = field(default_factory=list)
     """What is said of each file that cannot be read; its rows count nowhere."""
+    gone: int = 0
+    """Files that something removed while they were counted: likewise."""
 
 
 def stage_status(catalog: Catalog, tables: StageTables, stage: str, fingerprint: str) -> FingerprintStatus:
-    """Counts from the footers of a stage's newest files, without the items that were replaced or deleted since."""
+    """Counts from the footers of a stage's newest files, without the items that were replaced or deleted since.
+
+    Files of shards that a listing added meanwhile are left out. Several files are read at a time.
+    """
     status = FingerprintStatus(stage=stage, fingerprint=fingerprint)
-    for shard_id, generation in tables.generations(stage, fingerprint):
-        removed = catalog.removed(shard_id)
+
+    def read(file: tuple[str, int, int]) -> Footer | ReelscribeError | FileNotFoundError:
+        shard_id, generation, size_bytes = file
         try:
-            footer = tables.live_footer(stage, fingerprint, shard_id, generation, removed)
-        except ReelscribeError as error:
-            status.damaged.append(str(error))
-            continue
-        status.shards += 1
-        status.rows += footer.rows
-        status.errors.update(Counter(footer.failures) - Counter(footer.stream_failures))
-        status.stream_errors.update(footer.stream_failures)
-        run_id = footer.values.get("run_id", "")
-        if run_id >= status.run_id:
-            status.run_id, status.model = run_id, footer.values.get("model", "")
+            removed = catalog.removed(shard_id)
+            return tables.live_footer(stage, fingerprint, shard_id, generation, removed, size_bytes)
+        except (ReelscribeError, FileNotFoundError) as error:
+            return error
+
+    known = (file for file in tables.newest_files(stage, fingerprint) if int(file[0]) < catalog.shard_count)
+    for _, footer in answers(known, read):
+        if isinstance(footer, Footer):
+            _count(status, footer)
+        elif isinstance(footer, FileNotFoundError):
+            status.gone += 1
+        else:
+            status.damaged.append(str(footer))
     return status
+
+
+def _count(status: FingerprintStatus, footer: Footer) -> None:
+    status.shards += 1
+    status.rows += footer.rows
+    status.errors.update(Counter(footer.failures) - Counter(footer.stream_failures))
+    status.stream_errors.update(footer.stream_failures)
+    run_id = footer.values.get("run_id", "")
+    if run_id >= status.run_id:
+        status.run_id, status.model = run_id, footer.values.get("model", "")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -92,7 +111,10 @@ def main(argv: Sequence[str]) -> int:
     damaged = [said for status in found for said in status.damaged]
     for said in damaged:
         print(f"error: {said}", file=sys.stderr)
-    return FAILED_EXIT if damaged else 0
+    gone = sum(status.gone for status in found)
+    if gone:
+        print(f"error: {gone} files went while they were counted, as jobs.prune does: run it again", file=sys.stderr)
+    return FAILED_EXIT if damaged or gone else 0
 
 
 def _draw(catalog: Catalog, found: Sequence[FingerprintStatus]) -> None:

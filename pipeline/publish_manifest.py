@@ -13,6 +13,7 @@ from pipeline.report import library_versions
 from pipeline.spec import Specs
 from records.releases import Manifest, ReleaseFile
 from storage.catalog import Catalog
+from storage.signed_urls import unsigned
 
 
 def make_manifest(
@@ -41,7 +42,7 @@ def make_manifest(
         release=release,
         content=plan.content,
         catalog_revision=catalog.revision,
-        source=catalog.source,
+        source=unsigned(catalog.source),
         counts=counts,
         dimension=dimension,
         vector_dtype=config.embed.dtype,

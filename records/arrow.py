@@ -71,20 +71,3 @@ def arrow_type(hint: Any, vector_type: pa.DataType) -> pa.DataType:  # noqa: ANN
 def struct_fields(record: type, vector_type: pa.DataType) -> "list[pa.Field[Any]]":
     """One Arrow field for each field of a dataclass, in its order."""
     return [pa.field(name, arrow_type(hint, vector_type)) for name, hint in field_types(record).items()]
-
-
-def to_dict(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass instance
-    """A record as `pyarrow.array` takes it; arrays stay arrays."""
-    return {field.name: _plain(getattr(record, field.name)) for field in dataclasses.fields(record)}
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a field's value
-    if dataclasses.is_dataclass(value):
-        return to_dict(value)
-    if isinstance(value, StrEnum):
-        return str(value)
-    if isinstance(value, tuple):
-        return [_plain(element) for element in value]
-    if isinstance(value, Mapping):
-        return list(value.items())
-    return value

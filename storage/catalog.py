@@ -1,14 +1,15 @@
 """The catalog: a frozen, append-only list of items in shards, and what later listings said about them.
 
-    catalog/revisions/<n>.json                    written last: it commits listing n and says how many shards there are
-    catalog/revisions/<n>.shards.parquet          one line a shard: which of the files below belong to revision n
-    catalog/shards/<shard_id>.parquet             the items of a shard, written once
-    catalog/removed/<shard_id>.<n>.parquet        items of it that revision n or an earlier one superseded or deleted
-    catalog/metadata/<shard_id>.<g>.parquet       titles and further columns, generation g
-    catalog/locations/<shard_id>.<n>.parquet      presigned URLs of its items, as they were at revision n
-    catalog/index/<n>/items-<p>.parquet           every id ever seen, by hash: what the next listing is joined with
+    catalog/revisions/<n>.json                       written last: it commits listing n and names its attempt
+    catalog/revisions/<n>.<attempt>.shards.parquet   one line a shard: which of the files below belong to revision n
+    catalog/shards/<shard_id>.<attempt>.parquet      the items of a shard, written once
+    catalog/removed/<shard_id>.<n>.<attempt>.parquet     items of it that were superseded or deleted up to revision n
+    catalog/metadata/<shard_id>.<g>.<attempt>.parquet    titles and further columns, generation g
+    catalog/locations/<shard_id>.<n>.<attempt>.parquet   presigned URLs of its items, as they were at revision n
+    catalog/index/<n>.<attempt>/items-<p>.parquet    every id ever seen, by hash: what the next listing is joined with
 
-Whatever the newest revision does not point at was left by a listing that was killed, and counts for nothing.
+Each listing draws a number of its own, the attempt, so that no two write the same file but `<n>.json`. Whatever the
+newest revision does not point at was left by a listing that came to nothing, and counts for nothing.
 """
 
 import json
@@ -19,11 +20,23 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from records.errors import UserError
+from records.errors import BusyError, UserError
 from records.items import CatalogItem, Metadata
+from storage.catalog_paths import (
+    FOLDER,
+    REVISIONS,
+    index_folder,
+    is_catalog_file,
+    locations_path,
+    metadata_path,
+    removed_path,
+    revision_path,
+    shard_files_path,
+    shard_path,
+)
 from storage.faults import redact
 from storage.shard_files import DAMAGED, NONE, ShardFiles
-from storage.shard_ids import ShardIds, shard_name
+from storage.shard_ids import ShardIds
 from storage.stores import Store
 from storage.tables import decode_records, undamaged
 
@@ -55,6 +68,8 @@ class Revision:
     """What of the source became no item: reason to count."""
     returned: int = 0
     """Items that were deleted and are back with the same content: live again under their old version."""
+    attempt: int = NONE
+    """In the names of all files that this listing wrote; NONE where it was made before listings had one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +114,8 @@ class Catalog:
     @classmethod
     def open(cls, store: Store) -> "Catalog | None":
         """The newest revision, or None where nothing was listed yet."""
-        newest = None
-        for entry in store.list("catalog/revisions/"):
-            if entry.path.endswith(".json"):
-                newest = entry.path
-        return None if newest is None else cls._read(store, newest)
+        newest = newest_revision(store)
+        return cls.at(store, newest) if newest else None
 
     @classmethod
     def at(cls, store: Store, revision: int) -> "Catalog":
@@ -112,15 +124,12 @@ class Catalog:
         Raises:
             FileNotFoundError: It is not there, or not any more.
         """
-        return cls._read(store, revision_path(revision))
-
-    @classmethod
-    def _read(cls, store: Store, path: str) -> "Catalog":
+        path = revision_path(revision)
         with undamaged(store.uri(path), DAMAGED):
-            revision = Revision(**json.loads(store.read_bytes(path)))
-        table = shard_files_path(revision.revision)
+            said = Revision(**json.loads(store.read_bytes(path)))
+        table = shard_files_path(revision, said.attempt)
         with undamaged(store.uri(table), DAMAGED):
-            return cls(store, revision, ShardFiles.decode(store.read_bytes(table)))
+            return cls(store, said, ShardFiles.decode(store.read_bytes(table), with_attempts=said.attempt != NONE))
 
     def _records(self, record: type[T], path: str) -> list[T]:
         with undamaged(self._store.uri(path), DAMAGED):
@@ -130,6 +139,11 @@ class Catalog:
     def revision(self) -> int:
         """The revision's number, from 1."""
         return self._revision.revision
+
+    @property
+    def attempt(self) -> int:
+        """Of the listing that made this revision: in the names of its files."""
+        return self._revision.attempt
 
     @property
     def source(self) -> str:
@@ -170,11 +184,6 @@ class Catalog:
         return self._revision.item_count
 
     @property
-    def change(self) -> Revision:
-        """What the newest listing found."""
-        return self._revision
-
-    @property
     def files(self) -> ShardFiles:
         """Which files belong to each shard."""
         return self._files
@@ -185,22 +194,20 @@ class Catalog:
 
     def read_shard(self, shard_id: str) -> list[CatalogItem]:
         """All items of a shard in listing order, the removed ones included."""
-        return self._records(CatalogItem, shard_path(int(shard_id)))
+        return self._records(CatalogItem, self._path_of("shards", int(shard_id)))
 
     def removed(self, shard_id: str) -> dict[tuple[str, int], str]:
         """Identity to reason, for each item of the shard that is no longer live."""
-        revision = int(self._files.removed[int(shard_id)])
-        if revision == NONE:
+        if self._files.removed[int(shard_id)] == NONE:
             return {}
-        rows = self._records(Removed, removed_path(int(shard_id), revision))
+        rows = self._records(Removed, self._path_of("removed", int(shard_id)))
         return {(row.video_id, row.version): row.reason for row in rows}
 
     def locations(self, shard_id: str) -> dict[tuple[str, int], str]:
         """Identity to presigned URL, for each item of the shard that has one: to fetch from, never to be shown."""
-        revision = int(self._files.locations[int(shard_id)])
-        if revision == NONE:
+        if self._files.locations[int(shard_id)] == NONE:
             return {}
-        rows = self._records(Location, locations_path(int(shard_id), revision))
+        rows = self._records(Location, self._path_of("locations", int(shard_id)))
         return {(row.video_id, row.version): row.uri for row in rows}
 
     def newest_metadata(self, shard_id: str) -> dict[tuple[str, int], Metadata]:
@@ -209,13 +216,15 @@ class Catalog:
         return {} if generation == NONE else self.read_metadata(shard_id, generation)
 
     def read_metadata(self, shard_id: str, generation: int) -> dict[tuple[str, int], Metadata]:
-        """Identity to metadata, for each item of the shard that has any, at one generation."""
+        """Identity to metadata, for each item of the shard that has any, at the generation that this revision has."""
         rows = self.metadata_rows(shard_id, generation)
         return {(row.video_id, row.version): Metadata(title=row.title, extra=row.extra) for row in rows}
 
     def metadata_rows(self, shard_id: str, generation: int) -> list[MetadataRow]:
         """The same as the lines of the file, each with the generation of its title."""
-        return self._records(MetadataRow, metadata_path(int(shard_id), generation))
+        newest = generation == self._files.metadata[int(shard_id)]
+        attempt = self._files.attempt("metadata", int(shard_id)) if newest else NONE
+        return self._records(MetadataRow, metadata_path(int(shard_id), generation, attempt))
 
     def highest_generations(self) -> npt.NDArray[np.int32]:
         """(S,) highest generation that the catalog itself has asked of each shard's files, NONE where it never did."""
@@ -226,62 +235,50 @@ class Catalog:
         mean = -(-self.item_count // max(self.shard_count, 1))
         return np.where(self._files.items == NONE, mean, self._files.items)
 
-    def metadata_generations(self) -> Iterator[tuple[str, int]]:
-        """Shard and its newest generation, in order, for each shard that has metadata."""
-        for number in np.flatnonzero(self._files.metadata != NONE):
-            yield shard_name(int(number)), int(self._files.metadata[number])
+    @property
+    def index_folder(self) -> str:
+        """Where the index of this revision lies."""
+        return index_folder(self.revision, self.attempt)
 
     def unused_paths(self) -> Iterator[str]:
-        """Files that this revision, the newest, does not point at; safe to delete under a lease."""
-        for entry in self._store.list("catalog/"):
-            _, kind, name = entry.path.split("/", 2)
-            if not self._is_used(kind, name):
+        """The catalog's files that this revision, the newest, does not point at; safe to delete under a lease.
+
+        What a listing never wrote is left alone.
+
+        Raises:
+            BusyError: There is a newer revision.
+        """
+        if newest_revision(self._store) != self.revision:
+            raise BusyError(f"{self._store.root}: a listing committed a newer revision meanwhile: run it again")
+        for entry in self._store.list(FOLDER):
+            if is_catalog_file(entry.path) and not self._is_used(entry.path):
                 yield entry.path
 
-    def _is_used(self, kind: str, name: str) -> bool:
-        number, _, rest = name.partition(".")
+    def _is_used(self, path: str) -> bool:
+        _, kind, name = path.split("/", 2)
         if kind == "index":
-            return name.startswith(f"{self.revision:08d}/")
+            return path.startswith(self.index_folder)
         if kind == "revisions":
-            return int(number) == self.revision
+            return path in (revision_path(self.revision), shard_files_path(self.revision, self.attempt))
+        number = int(name.partition(".")[0])
+        return number < self.shard_count and path == self._path_of(kind, number)
+
+    def _path_of(self, kind: str, number: int) -> str:
+        """The file of this kind that belongs to a shard; the shard must have one."""
+        attempt = self._files.attempt(kind, number)
         if kind == "shards":
-            return int(number) < self.shard_count
-        column = {
-            "removed": self._files.removed,
-            "metadata": self._files.metadata,
-            "locations": self._files.locations,
-        }[kind]
-        return int(number) < self.shard_count and int(column[int(number)]) == int(rest.partition(".")[0])
+            return shard_path(number, attempt)
+        if kind == "removed":
+            return removed_path(number, int(self._files.removed[number]), attempt)
+        if kind == "metadata":
+            return metadata_path(number, int(self._files.metadata[number]), attempt)
+        return locations_path(number, int(self._files.locations[number]), attempt)
 
 
-def revision_path(revision: int) -> str:
-    """The file whose creation commits a listing."""
-    return f"catalog/revisions/{revision:08d}.json"
-
-
-def shard_files_path(revision: int) -> str:
-    """The table of `ShardFiles`."""
-    return f"catalog/revisions/{revision:08d}.shards.parquet"
-
-
-def shard_path(number: int) -> str:
-    """A shard's items."""
-    return f"catalog/shards/{shard_name(number)}.parquet"
-
-
-def removed_path(number: int, revision: int) -> str:
-    """A shard's items that are no longer live, at a revision."""
-    return f"catalog/removed/{shard_name(number)}.{revision}.parquet"
-
-
-def locations_path(number: int, revision: int) -> str:
-    """A shard's presigned URLs, at a revision."""
-    return f"catalog/locations/{shard_name(number)}.{revision}.parquet"
-
-
-def metadata_path(number: int, generation: int) -> str:
-    """A shard's metadata."""
-    return f"catalog/metadata/{shard_name(number)}.{generation}.parquet"
+def newest_revision(store: Store) -> int:
+    """The number of the newest committed revision, 0 where there is none."""
+    names = (entry.path.rpartition("/")[2] for entry in store.list(REVISIONS))
+    return max((int(name.partition(".")[0]) for name in names if name.endswith(".json")), default=0)
 
 
 def encode_revision(revision: Revision) -> bytes:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from storage.catalog_join import Counts
-from storage.source_items import LeftOutReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,16 +29,6 @@ class CatalogChange:
     """Reason to the first few of them."""
     metadata_unmatched: int = 0
     """Lines of the metadata table without an item, or with an id seen before."""
-
-    @property
-    def duplicates(self) -> int:
-        """Items left out because an earlier one of the listing has their id."""
-        return self.left_out.get(LeftOutReason.REPEATED_ID, 0)
-
-    @property
-    def duplicate_ids(self) -> Sequence[str]:
-        """The first few of them."""
-        return self.left_out_names.get(LeftOutReason.REPEATED_ID, ())
 
     @classmethod
     def of(cls, revision: int, counts: Counts) -> "CatalogChange":

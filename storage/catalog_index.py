@@ -14,11 +14,12 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from records.errors import ReelscribeError
 from records.items import Metadata
 from storage.shard_files import DAMAGED
 from storage.spill import Spill
 from storage.stores import Store
-from storage.tables import record_table, table_records, undamaged
+from storage.tables import open_parquet, record_table, table_records, undamaged
 
 PARTITIONS = 1024
 """Parts that a listing is set aside in: at 100 million items, about 100,000 items each."""
@@ -26,7 +27,10 @@ PARTITIONS = 1024
 FILE_ROWS = 200_000
 """Ids in an index file before the next one is begun."""
 
-_BATCH_ROWS = 8192
+FILE_BYTES = 64 * 2**20
+"""Bytes of their columns, likewise."""
+
+_BATCH_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,42 +77,50 @@ def metadata_of(text: str) -> Metadata:
     return Metadata(title=title, extra=extra)
 
 
-def read_index(store: Store, revision: int) -> Iterator[tuple[int, list[IndexRow]]]:
-    """Each part of a revision's index with its rows, ascending; parts without rows are left out."""
-    return (
-        (part, list(rows)) for part, rows in groupby(_rows(store, revision), lambda row: partition_of(row.video_id))
-    )
+def read_index(store: Store, folder: str) -> Iterator[tuple[int, list[IndexRow]]]:
+    """Each part of the index in a folder with its rows, ascending; parts without rows are left out.
+
+    Raises:
+        ReelscribeError: There is no index: every item would count as new.
+    """
+    return ((part, list(rows)) for part, rows in groupby(_rows(store, folder), lambda row: partition_of(row.video_id)))
 
 
-def _rows(store: Store, revision: int) -> Iterator[IndexRow]:
-    for entry in store.list(index_folder(revision)):
+def _rows(store: Store, folder: str) -> Iterator[IndexRow]:
+    found = False
+    for entry in store.list(folder):
+        found = True
         with undamaged(store.uri(entry.path), DAMAGED), store.open_input(entry.path) as file:
-            for batch in pq.ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS):
+            parquet, rows = open_parquet(file), 0
+            for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
+                rows += batch.num_rows
                 yield from table_records(IndexRow, batch)
+            if rows != parquet.metadata.num_rows:
+                raise ValueError(f"{rows} rows, not {parquet.metadata.num_rows}")
+    if not found:
+        raise ReelscribeError(f"{store.uri(folder)}: the catalog's index of its items is gone: {DAMAGED}")
 
 
-def index_files(revision: int, rows: Spill[IndexRow]) -> Iterator[tuple[str, bytes]]:
-    """Path and content of each index file of a revision, from rows that were set aside by `partition_of`."""
+def index_files(folder: str, rows: Spill[IndexRow]) -> Iterator[tuple[str, bytes]]:
+    """Path and content of each index file in a folder, from rows that were set aside by `partition_of`."""
     tables: list[pa.Table] = []
-    first = 0
+    first = ids = size_bytes = 0
     for part in rows.partitions():
         if not tables:
             first = part
         ordered = sorted(rows.read(part), key=lambda row: row.video_id)
         tables.append(record_table(IndexRow, ordered))
-        if sum(table.num_rows for table in tables) >= FILE_ROWS:
-            yield _index_file(revision, first, tables)
-            tables = []
+        ids, size_bytes = ids + tables[-1].num_rows, size_bytes + tables[-1].nbytes
+        if ids >= FILE_ROWS or size_bytes >= FILE_BYTES:
+            yield _index_file(folder, first, tables)
+            tables, ids, size_bytes = [], 0, 0
     if tables:
-        yield _index_file(revision, first, tables)
+        yield _index_file(folder, first, tables)
 
 
-def _index_file(revision: int, first: int, tables: list[pa.Table]) -> tuple[str, bytes]:
+def _index_file(folder: str, first: int, tables: list[pa.Table]) -> tuple[str, bytes]:
     sink = io.BytesIO()
-    pq.write_table(pa.concat_tables(tables), sink, compression="zstd", row_group_size=64 * 1024)
-    return f"{index_folder(revision)}items-{first:04d}.parquet", sink.getvalue()
-
-
-def index_folder(revision: int) -> str:
-    """Where a revision's index lies."""
-    return f"catalog/index/{revision:08d}/"
+    pq.write_table(
+        pa.concat_tables(tables), sink, compression="zstd", row_group_size=64 * 1024, write_page_checksum=True
+    )
+    return f"{folder}items-{first:04d}.parquet", sink.getvalue()

@@ -19,6 +19,9 @@ ORDINALS_A_PART = 65_536
 SHARDS_A_PART = 128
 """Shards whose removed and edited items are gathered in memory at a time."""
 
+USUAL_TEXT = 1024
+"""Characters of an item and its metadata for which these numbers are meant: where they are more, parts hold fewer."""
+
 RETURNED = "returned"
 """Stands in `removed` for an item that is live again."""
 
@@ -72,14 +75,15 @@ class Join:
     def __init__(self, folder: Path, order_by: str | None = None) -> None:
         self.counts = Counts()
         self._order_by = order_by
+        self._ordinals_a_part, self._shards_a_part = ORDINALS_A_PART, SHARDS_A_PART
         self._incoming: Spill[tuple[int, SourceItem]] = Spill(folder / "incoming")
         self._titles: Spill[tuple[str, str]] = Spill(folder / "titles")
         self.index: Spill[IndexRow] = Spill(folder / "index")
         """What the next index will hold, by `partition_of`."""
         self.fresh: Spill[Fresh] = Spill(folder / "fresh")
-        """Items for new shards, by `ordinal // ORDINALS_A_PART`, or by priority."""
+        """Items for new shards, by a stretch of the listing, or by priority."""
         self.removed: Spill[tuple[int, Removed]] = Spill(folder / "removed")
-        """Items no longer live, or `RETURNED`, with the number of their shard, by `shard // SHARDS_A_PART`."""
+        """Items no longer live, or `RETURNED`, with the number of their shard, by a stretch of the shards."""
         self.edited: Spill[tuple[int, MetadataRow]] = Spill(folder / "edited")
         """Changed metadata of known items, likewise."""
         self.located: Spill[tuple[int, Location]] = Spill(folder / "located")
@@ -87,13 +91,18 @@ class Join:
 
     def take(self, listing: Listing, metadata: Iterable[tuple[str, Metadata]]) -> None:
         """Sets the listing and its metadata aside."""
+        items = 1
         for ordinal, item in enumerate(listing):
             if isinstance(item, LeftOut):
                 self.counts.leave_out(item.reason, item.name)
             else:
                 self._incoming.add(partition_of(item.video_id), (ordinal, item))
+                items += 1
         for video_id, values in metadata:
             self._titles.add(partition_of(video_id), (video_id, metadata_text(values)))
+        times = max(1, (self._incoming.text_length + self._titles.text_length) // items // USUAL_TEXT)
+        self._ordinals_a_part = max(1, ORDINALS_A_PART // times)
+        self._shards_a_part = max(1, SHARDS_A_PART // times)
 
     def run(self, known: Iterator[tuple[int, list[IndexRow]]]) -> None:
         """Compares with the index, given part by part; fills `index`, `fresh`, `removed`, `edited` and `counts`."""
@@ -132,7 +141,9 @@ class Join:
                 self._remove(row, RETURNED)
             if text != row.metadata:
                 self.counts.metadata_changed += row.live
-                self.edited.add(row.shard // SHARDS_A_PART, (row.shard, metadata_row(row.video_id, row.version, text)))
+                self.edited.add(
+                    row.shard // self._shards_a_part, (row.shard, metadata_row(row.video_id, row.version, text))
+                )
             self._locate(item, row)
             self.index.add(part, _learned(item, row, text))
             return
@@ -153,7 +164,7 @@ class Join:
             column=item.column,
         )
         location = "" if catalog_item.uri == item.uri else item.uri
-        place = ordinal // ORDINALS_A_PART if self._order_by is None else priority_part(text, self._order_by)
+        place = ordinal // self._ordinals_a_part if self._order_by is None else priority_part(text, self._order_by)
         self.fresh.add(place, Fresh(ordinal=ordinal, item=catalog_item, metadata=text, location=location))
 
     def _locate(self, item: SourceItem, row: IndexRow) -> None:
@@ -161,7 +172,7 @@ class Join:
         if signature_digest(item.uri) != row.signature:
             self.counts.relocated += 1
             location = Location(video_id=row.video_id, version=row.version, uri=item.uri)
-            self.located.add(row.shard // SHARDS_A_PART, (row.shard, location))
+            self.located.add(row.shard // self._shards_a_part, (row.shard, location))
 
     def fresh_items(self) -> Iterator[Fresh]:
         """The items for new shards: in listing order, or by falling priority, of which 6 % count as equal."""
@@ -177,7 +188,7 @@ class Join:
 
     def _remove(self, row: IndexRow, reason: str) -> None:
         removed = Removed(video_id=row.video_id, version=row.version, reason=reason)
-        self.removed.add(row.shard // SHARDS_A_PART, (row.shard, removed))
+        self.removed.add(row.shard // self._shards_a_part, (row.shard, removed))
 
 
 def _same_content(item: SourceItem, row: IndexRow) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from storage.catalog import Catalog, Location, locations_path
+from storage.catalog import Catalog, Location
 from storage.catalog_join import Fresh, Join
+from storage.catalog_paths import locations_path
 from storage.shard_files import NONE
 from storage.shard_ids import shard_name
 from storage.tables import encode_records
@@ -16,10 +17,11 @@ from storage.tables import encode_records
 class LocationWriter:
     """The `locations` files of the next revision."""
 
-    def __init__(self, base: Catalog | None, join: Join, revision: int) -> None:
+    def __init__(self, base: Catalog | None, join: Join, revision: int, attempt: int) -> None:
         self._base = base
         self._join = join
         self._revision = revision
+        self._attempt = attempt
         self._known: npt.NDArray[np.int64] = (
             np.empty(0, dtype=np.int64) if base is None else base.files.locations.copy()
         )
@@ -34,7 +36,7 @@ class LocationWriter:
         ]
         self._new.append(self._revision if located else NONE)
         if located:
-            yield locations_path(number, self._revision), encode_records(Location, located)
+            yield locations_path(number, self._revision, self._attempt), encode_records(Location, located)
 
     def known_shards(self) -> Iterator[tuple[str, bytes]]:
         """A whole new file for each known shard with a URL that was signed anew."""
@@ -47,7 +49,7 @@ class LocationWriter:
                 uris = self._base.locations(shard_name(number)) | uris
                 self._known[number] = self._revision
                 rows = [Location(video_id=key[0], version=key[1], uri=uris[key]) for key in sorted(uris)]
-                yield locations_path(number, self._revision), encode_records(Location, rows)
+                yield locations_path(number, self._revision, self._attempt), encode_records(Location, rows)
 
     def revisions(self) -> npt.NDArray[np.int64]:
         """(S,) revision of each shard's file now, or NONE."""

@@ -208,11 +208,41 @@ def describe(error: BaseException) -> str:
 
 
 def redact(uri: str) -> str:
-    """A URI without what may be secret: user, password and, for anything but a path or S3 key, the query."""
-    if "://" not in uri or uri.startswith(("s3://", "file://")):
+    """A URI without what may be secret: passwords and, for anything but a path or S3 key, the query.
+
+    Of http(s) and S3 no user is kept either. Other kinds of store name their container or account there
+    (`abfs://container@account…`), without which the URI would be another one.
+    """
+    uri = without_password(uri)
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme.lower() in ("s3", "s3a", "file"):
         return uri
     try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return f"{uri.partition('://')[0]}://…"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        urlsplit(uri)
+    except ValueError:  # no host can be told from what lies around it
+        return f"{scheme}://…"
+    return f"{scheme}://{rest.partition('?')[0].partition('#')[0]}"
+
+
+def without_password(uri: str) -> str:
+    """A URI without passwords, the same where it has none; of http(s) and S3 without the user as well."""
+    scheme, separator, rest = uri.partition("://")
+    kind = scheme.lower()
+    if not separator or kind == "file" or (kind in ("s3", "s3a") and rest.startswith("arn:")):
+        return uri
+    end = min((place for mark in "/?#" if (place := rest.find(mark)) >= 0), default=len(rest))
+    user, at, host = rest[:end].rpartition("@")
+    if kind in ("s3", "s3a"):
+        # A secret key may hold slashes: a bucket's name has no colon.
+        user, at, host = ("", "", rest.rpartition("@")[2]) if ":" in rest[:end] else ("", "", host + rest[end:])
+        return f"{scheme}://{host if ':' not in host.partition('/')[0] else '…'}"
+    if not at and _may_hide_a_password(host):
+        return f"{scheme}://{rest.rpartition('@')[2]}" if "@" in rest else f"{scheme}://…"
+    kept = "" if kind in ("http", "https") or not at else f"{user.partition(':')[0]}@"
+    return f"{scheme}://{kept}{host}{rest[end:]}"
+
+
+def _may_hide_a_password(host: str) -> bool:
+    """Whether `host:port` is none: a password with a slash ends the host too early."""
+    name, colon, port = host.rpartition(":")
+    return bool(colon) and "[" not in name and not (port == "" or port.isdecimal())

@@ -38,7 +38,7 @@ class Fetcher:
     def __init__(self, config: FetchConfig) -> None:
         self._config = config
         self._readers: dict[str, Reader] = {}
-        self._cells = ParquetCells(self._facts, self._read_bytes, config.parquet_disk_bytes)
+        self._cells = ParquetCells(self._facts, self._read_bytes, config)
 
     def __call__(self, item: CatalogItem) -> FetchedMedia:
         """The item's bytes: the whole object, its byte range, or its row of a Parquet file. The caller closes them.
@@ -71,7 +71,7 @@ class Fetcher:
         return _typed(uri, lambda: with_retries(self._config.retry, lambda: self._reader(uri).facts(uri)))
 
     def _reader(self, uri: str) -> Reader:
-        scheme = uri.partition("://")[0] if "://" in uri else "file"
+        scheme = uri.partition("://")[0].lower() if "://" in uri else "file"
         # setdefault is atomic: threads that meet here end with the same connections.
         return self._readers.get(scheme) or self._readers.setdefault(scheme, self._new_reader(scheme))
 

@@ -5,11 +5,13 @@ column goes to a temporary file on disk the first time a row of it is asked for,
 file has no name: it goes with the process however that ends.
 """
 
+import contextlib
+import functools
 import os
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from io import BufferedReader
@@ -23,6 +25,8 @@ import pyarrow.parquet as pq
 
 from records.errors import BadItemError, FailureKind
 from records.items import CatalogItem
+from storage.faults import SpillError, with_retries
+from storage.fetch_config import FetchConfig
 from storage.fetched import FetchedMedia
 from storage.range_reader import RangeReader
 
@@ -100,23 +104,25 @@ class ParquetCells:
     Args:
         facts: Size and ETag of the object under a URI.
         read: A byte range of an object, given as an item.
-        disk_bytes: Most that lies in temporary files, one row group at least.
+        config: `parquet_disk_bytes` lie in temporary files at most, one row group at least; `spill` says where.
     """
 
     def __init__(
-        self, facts: Callable[[str], tuple[int, str]], read: Callable[[CatalogItem], bytes], disk_bytes: int
+        self, facts: Callable[[str], tuple[int, str]], read: Callable[[CatalogItem], bytes], config: FetchConfig
     ) -> None:
         self._facts = facts
         self._read = read
+        self._retry = config.retry
+        self._folder = config.spill.folder if config.spill.folder is not None else tempfile.gettempdir()
         self._footers: _Once[_Footer] = _Once(lambda footer: 1, _FOOTERS)
-        self._cells: _Once[_Cells] = _Once(lambda cells: cells.size_bytes, disk_bytes)
+        self._cells: _Once[_Cells] = _Once(lambda cells: cells.size_bytes, config.parquet_disk_bytes)
 
     def __call__(self, item: CatalogItem) -> FetchedMedia:
         """The bytes in the item's row and column, where they lie in the temporary file.
 
         Raises:
             BadItemError: `changed` where the file is another one, `corrupt` where it cannot be read, `not_found` where
-                the row holds nothing, or what reading raises.
+                the row holds nothing, `no_space` where the disk stays full, or what reading raises.
         """
         assert item.row_index is not None, "only rows are read here"
         try:
@@ -125,7 +131,10 @@ class ParquetCells:
                 raise BadItemError(FailureKind.CHANGED, f"{footer.first_rows[-1]} rows, not {item.row_index + 1}")
             group = int(np.searchsorted(footer.first_rows, item.row_index, side="right")) - 1
             key = (item.uri, item.etag, item.column, group)
-            cells = self._cells.get(key, lambda: self._load(item, footer, group))
+            load = functools.partial(self._cells.get, key, lambda: self._load(item, footer, group))
+            cells = with_retries(self._retry, load)
+        except SpillError as error:
+            raise BadItemError(FailureKind.NO_SPACE, str(error)) from None
         except (pa.ArrowException, OSError) as error:
             raise BadItemError(FailureKind.CORRUPT, f"no Parquet that can be read ({type(error).__name__})") from None
         row = item.row_index - int(footer.first_rows[group])
@@ -148,19 +157,29 @@ class ParquetCells:
         first = chunk.data_page_offset if first is None else first
         source = self._open(item, footer.size_bytes, first + chunk.total_compressed_size)
         table = pq.ParquetFile(source, metadata=footer.metadata, buffer_size=_FETCH_BYTES, pre_buffer=False)
-        file = tempfile.TemporaryFile(prefix="parquet-cells-")  # noqa: SIM115 - it lives as long as the cells
-        lengths: list[int] = []
-        for batch in table.iter_batches(_BATCH_ROWS, row_groups=[group], columns=[item.column], use_threads=False):
-            for value in _values(batch, item.column):
-                data = value.as_buffer() if value.is_valid else None
-                lengths.append(_MISSING if data is None else data.size)
-                if data is not None:
-                    file.write(data)
-        file.flush()
-        sizes = np.asarray(lengths, dtype=np.int64)
+        with _disk(self._folder):
+            file = tempfile.TemporaryFile(prefix="parquet-cells-", dir=self._folder)  # noqa: SIM115 - lives as the cells
+        try:
+            sizes = np.asarray(list(self._copied(table, group, item.column, file)), dtype=np.int64)
+        except BaseException:
+            with contextlib.suppress(OSError):  # what could not be written yet
+                file.close()
+            raise
         ends = np.cumsum(np.maximum(sizes, 0))
         starts = ends - np.maximum(sizes, 0)
         return _Cells(file, starts, sizes, int(ends[-1]) if len(ends) else 0)
+
+    def _copied(self, table: pq.ParquetFile, group: int, column: str, file: IO[bytes]) -> Iterator[int]:
+        """Writes one row group's column; yields the length of each value."""
+        for batch in table.iter_batches(_BATCH_ROWS, row_groups=[group], columns=[column], use_threads=False):
+            for value in _values(batch, column):
+                data = value.as_buffer() if value.is_valid else None
+                if data is not None:
+                    with _disk(self._folder):
+                        file.write(data)
+                yield _MISSING if data is None else data.size
+        with _disk(self._folder):
+            file.flush()
 
     def _open(self, item: CatalogItem, size_bytes: int, ahead_until: int) -> BufferedReader:
         def read(start: int, end: int) -> bytes:
@@ -175,6 +194,20 @@ class ParquetCells:
             return self._read(part)
 
         return BufferedReader(RangeReader(read, size_bytes, _FETCH_BYTES, ahead_until), buffer_size=64 * 1024)
+
+
+@contextlib.contextmanager
+def _disk(folder: str) -> Iterator[None]:
+    """Around what the worker's own disk may refuse.
+
+    Raises:
+        SpillError: It did.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise SpillError(f"no room in {folder}, where rows of Parquet files are set aside: {reason}") from None
 
 
 def _chunk(metadata: pq.FileMetaData, group: int, column: str) -> pq.ColumnChunkMetaData:

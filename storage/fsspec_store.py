@@ -38,7 +38,7 @@ class FsspecBackend:
 
     @property
     def root(self) -> str:
-        """The URI with `/` at its end, without user or password."""
+        """The URI with `/` at its end, without password or query; a user names a container or account and stays."""
         return self._root
 
     def check(self) -> None:

@@ -9,13 +9,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import pyarrow.parquet as pq
-
-from records.schemas import JournalRow, journal_rows, journal_table
+from records.schemas import JOURNAL_SCHEMA, JournalRow, journal_rows, journal_table
 from storage.stores import Store
-from storage.tables import encode_table
+from storage.tables import check_types, encode_table, open_parquet, undamaged
 
 _ROW_GROUP_ROWS = 64
+_DAMAGED = "delete it, and its rows run again"
 
 Wanted = Callable[[str, str], bool]
 """Whether any shard from one id to another, both included, is asked for."""
@@ -33,22 +32,34 @@ class JournalFile:
 
     @classmethod
     def open(cls, store: Store, path: str) -> "JournalFile":
-        """Reads the footer alone."""
-        with store.open_input(path) as file:
-            metadata = pq.ParquetFile(file).metadata
-        groups = []
-        for group in range(metadata.num_row_groups):
-            statistics = metadata.row_group(group).column(0).statistics
-            assert statistics is not None, "journals are written with statistics"
-            groups.append((str(statistics.min), str(statistics.max)))
-        return cls(store=store, path=path, rows=metadata.num_rows, groups=tuple(groups))
+        """Reads the footer alone.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ReelscribeError: It is damaged; names it.
+        """
+        with undamaged(store.uri(path), _DAMAGED), store.open_input(path) as file:
+            metadata = open_parquet(file).metadata
+            groups = []
+            for group in range(metadata.num_row_groups):
+                statistics = metadata.row_group(group).column(0).statistics
+                if statistics is None:
+                    raise ValueError("a row group without statistics")
+                groups.append((str(statistics.min), str(statistics.max)))
+            return cls(store=store, path=path, rows=metadata.num_rows, groups=tuple(groups))
 
     def read(self, wanted: Wanted = lambda first, last: True) -> Iterator[JournalRow]:
-        """The rows of the groups that may hold a wanted shard, in order, one group in memory."""
+        """The rows of the groups that may hold a wanted shard, in order, one group in memory.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ReelscribeError: It is damaged; names it.
+        """
         groups = [group for group, (first, last) in enumerate(self.groups) if wanted(first, last)]
         if groups:
-            with self.store.open_input(self.path) as file:
-                parquet = pq.ParquetFile(file)
+            with undamaged(self.store.uri(self.path), _DAMAGED), self.store.open_input(self.path) as file:
+                parquet = open_parquet(file)
+                check_types(parquet.schema_arrow, JOURNAL_SCHEMA)
                 for group in groups:
                     yield from journal_rows(parquet.read_row_group(group))
 
@@ -127,13 +138,6 @@ def journal_files(store: Store, run_id: str) -> Iterator[JournalFile]:
             yield JournalFile.open(store, entry.path)
         except FileNotFoundError:
             continue
-
-
-def read_journals(store: Store) -> Iterator[JournalRow]:
-    """The rows of every run's journal, run by run, oldest file first, streamed."""
-    for run_id in store.folders("runs/"):
-        for file in journal_files(store, run_id):
-            yield from file.read()
 
 
 def delete_run_journals(store: Store, run_id: str) -> None:

@@ -103,7 +103,9 @@ class Lease:
         Raises:
             BusyError: Another run may hold it now.
         """
-        if self.lost.is_set():
+        # A process that was paused comes back here before its renewals do.
+        overdue = not self._stop.is_set() and time.monotonic() - self._renewed > self._record.ttl_seconds
+        if overdue or self.lost.is_set():
             raise BusyError(f"run {self._record.run_id} lost {self._store.uri(self._path)}: another run may hold it")
 
     def release(self) -> None:

@@ -17,7 +17,8 @@ LINE_ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 
 _BATCH_ROWS = 8192
 _AHEAD_BYTES = 8 * 1024**2
-_BROKEN = (csv.Error, json.JSONDecodeError, UnicodeDecodeError, RecursionError, pa.ArrowException, OSError)
+_BROKEN = (csv.Error, ValueError, OverflowError, KeyError, RecursionError, pa.ArrowException, OSError)
+"""ValueErrors are broken JSON and Unicode and numbers of thousands of digits; an unknown time zone is a KeyError."""
 
 
 def read_lines(store: Store, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -46,6 +47,8 @@ def _numbered(
         with file:
             for number, line in enumerate(reader(file), start=1):
                 yield number, line
+    except UserError:
+        raise
     except _BROKEN as error:
         words = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{where}: row {number + 1} cannot be read: {words}") from None

@@ -14,7 +14,7 @@ import fsspec
 from botocore.exceptions import NoCredentialsError
 
 from records.errors import UserError
-from storage.faults import IncompleteReadError, TimeLimits
+from storage.faults import IncompleteReadError, TimeLimits, redact
 
 T = TypeVar("T")
 
@@ -182,7 +182,7 @@ def split_s3_uri(uri: str) -> tuple[str, str]:
         return f"{kind}accesspoint/{name}", key
     bucket, _, key = rest.partition("/")
     if not bucket:
-        raise UserError(f"{uri} names no bucket: write s3://bucket/prefix")
+        raise UserError(f"{redact(uri)} names no bucket: write s3://bucket/prefix")
     if not _BUCKET.fullmatch(bucket):
         # What stands there may be a secret that was pasted into the URI.
         raise UserError("s3://…: a bucket's name has 3 to 63 letters, digits, dots, hyphens and underscores")

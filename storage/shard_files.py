@@ -19,7 +19,11 @@ DAMAGED = "restore it from a copy, or list the source into another output"
 """What to do about a file of the catalog that cannot be read: nothing else knows what it said."""
 
 _SHARD_COLUMNS = ("removed", "metadata", "titles", "locations", "returned", "items")
+FILE_KINDS = ("shards", "removed", "metadata", "locations")
+"""What a shard may have a file of."""
+
 _MEAN = "mean:"
+_ATTEMPT = "attempt:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,6 +45,14 @@ class ShardFiles:
     means: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     """Numeric metadata column to (S,) its mean over the shard's items that have it, NaN where none has."""
 
+    attempts: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    """Kind of file (`FILE_KINDS`) to (S,) the attempt that wrote the shard's file, NONE
+    where there is none or where it was written before listings had attempts."""
+
+    def attempt(self, kind: str, number: int) -> int:
+        """The attempt that wrote a shard's file of this kind."""
+        return int(self.attempts[kind][number]) if kind in self.attempts else NONE
+
     def mean_of(self, column: str) -> npt.NDArray[np.float64]:
         """(S,) of a numeric metadata column.
 
@@ -56,16 +68,28 @@ class ShardFiles:
         """As a Parquet file."""
         columns: dict[str, npt.NDArray[Any]] = {name: getattr(self, name) for name in _SHARD_COLUMNS}
         columns |= {f"{_MEAN}{name}": values for name, values in self.means.items()}
+        columns |= {f"{_ATTEMPT}{name}": values for name, values in self.attempts.items()}
         sink = io.BytesIO()
-        pq.write_table(pa.table(columns), sink, compression="zstd")
+        pq.write_table(pa.table(columns), sink, compression="zstd", write_page_checksum=True)
         return sink.getvalue()
 
     @classmethod
-    def decode(cls, data: bytes) -> "ShardFiles":
-        """What `encode` wrote."""
-        table = pq.read_table(pa.BufferReader(data))
+    def decode(cls, data: bytes, *, with_attempts: bool) -> "ShardFiles":
+        """What `encode` wrote.
+
+        Args:
+            data: The file.
+            with_attempts: Whether the listing that wrote it had an attempt, and so knew every column.
+
+        Raises:
+            ValueError: A column is missing.
+        """
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
         names = table.column_names
         none = np.full(table.num_rows, NONE, dtype=np.int64)
         columns = {name: table[name].to_numpy() if name in names else none for name in _SHARD_COLUMNS}
         means = {name[len(_MEAN) :]: table[name].to_numpy() for name in names if name.startswith(_MEAN)}
-        return cls(**columns, means=means)
+        attempts = {n[len(_ATTEMPT) :]: table[n].to_numpy() for n in names if n.startswith(_ATTEMPT)}
+        if with_attempts and (attempts.keys() != set(FILE_KINDS) or not set(_SHARD_COLUMNS) <= set(names)):
+            raise ValueError(f"its columns are {', '.join(names)}")
+        return cls(**columns, means=means, attempts=attempts)

@@ -8,6 +8,8 @@ it (Signature Versions 4 and 2), CloudFront, Google Cloud Storage and Azure's sh
 import hashlib
 from urllib.parse import urlsplit, urlunsplit
 
+from storage.faults import without_password
+
 _PREFIXES = ("x-amz-", "x-goog-")
 _SIGNATURES = {"signature", "awsaccesskeyid", "googleaccessid", "expires", "key-pair-id", "policy", "hash-algorithm"}
 _SHARED_ACCESS = {"sv", "ss", "srt", "sr", "st", "se", "sp", "sip", "spr", "sig", "ses", "sdd", "scid"} | {
@@ -17,15 +19,17 @@ _SHARED_ACCESS = {"sv", "ss", "srt", "sr", "st", "se", "sp", "sip", "spr", "sig"
 
 
 def unsigned(uri: str) -> str:
-    """The URI without user, password and signature; as it is where it is not http(s) or has none of them."""
-    if not uri.startswith(("http://", "https://")):
-        return uri
+    """The URI without password and, for http(s), without user and signature; as it is where it has none of them."""
+    plain = without_password(uri)
+    scheme = plain.partition("://")[0]
+    if scheme.lower() not in ("http", "https") or "://" not in plain:
+        return plain
     try:
-        parts = urlsplit(uri)
+        parts = urlsplit(plain)
     except ValueError:  # no URL at all: the fetcher will say so
-        return uri
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, _unsigned_query(parts.query), ""))
+        return plain
+    rest = urlunsplit(("", parts.netloc, parts.path, _unsigned_query(parts.query), ""))
+    return f"{scheme}:{rest}"
 
 
 def _unsigned_query(query: str) -> str:

@@ -39,7 +39,7 @@ class LeftOutReason(StrEnum):
     BAD_METADATA = "bad_metadata"
     """What lies beside an item cannot be read; the item itself is kept."""
     BROKEN_FILE = "broken_file"
-    """The rest of this tar or Parquet file cannot be read."""
+    """The rest of this tar or Parquet file cannot be read, or its name is no Unicode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,8 +24,8 @@ from storage.columns import (
     required,
 )
 from storage.line_files import LINE_ENDINGS, read_lines, text_of
-from storage.source_items import LeftOut, LeftOutReason, SourceItem
-from storage.source_objects import SourceObject, source_objects
+from storage.source_items import LeftOut, LeftOutReason, SourceItem, shown
+from storage.source_objects import SourceObject, has_unicode_name, source_objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,9 @@ class ListSource:
         """
         for source in source_objects(self.uri, LINE_ENDINGS):
             path = source.entry.path
+            if not has_unicode_name(source):
+                yield LeftOut(reason=LeftOutReason.BROKEN_FILE, name=f"{shown(path)}: its name is no Unicode")
+                continue
             for number, line in read_lines(source.store, path):
                 if number == 1:
                     self._check(source, list(line))

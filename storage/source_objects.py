@@ -38,22 +38,42 @@ def object_name(uri: str) -> str:
     return split_uri(uri)[1].partition("?")[0].lower() if "://" in uri else split_uri(uri)[1].lower()
 
 
-def open_object(uri: str) -> SourceObject:
-    """One object by its URI.
+def open_object(uri: str) -> SourceObject | None:
+    """One object by its URI; None where that names a folder, as Spark's `videos.parquet/part-0.parquet`.
 
     Raises:
-        UserError: There is none.
+        UserError: There is neither.
     """
+    if "://" in uri and "/" not in uri.partition("://")[2]:
+        return None  # a whole bucket
     folder, name = split_uri(uri)
     store = Store.open(folder)
     try:
         # On disk no listing: the folder may hold millions of others.
         local = "://" not in store.root
+        if local and os.path.isdir(store.uri(name)):
+            return None
         entry = entry_of(name, os.stat(store.uri(name))) if local else store.entry(name)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        if "://" in store.root and not _is_web(uri) and next(store.list(f"{name}/"), None) is not None:
+            return None
         raise UserError(f"{redact(uri)}: there is no such file") from None
-    where = uri if uri.startswith(("http://", "https://")) else store.uri(name)
-    return SourceObject(store=store, entry=entry, uri=where)
+    except OSError as error:
+        raise UserError(f"{redact(uri)}: {os.strerror(error.errno or 0)}") from None
+    return SourceObject(store=store, entry=entry, uri=uri if _is_web(uri) else store.uri(name))
+
+
+def _is_web(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def has_unicode_name(source: SourceObject) -> bool:
+    """Whether the object's URI can be stored: a file's name may be any bytes."""
+    try:
+        source.uri.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def source_objects(uri: str, endings: tuple[str, ...]) -> Iterator[SourceObject]:
@@ -61,8 +81,8 @@ def source_objects(uri: str, endings: tuple[str, ...]) -> Iterator[SourceObject]
 
     Names with a part that starts with a dot or an underscore (`_SUCCESS`, `_temporary/`) are left out.
     """
-    if object_name(uri).endswith(endings):
-        yield open_object(uri)
+    if object_name(uri).endswith(endings) and (one := open_object(uri)) is not None:
+        yield one
         return
     store = Store.open(uri)
     for entry in store.list():

@@ -17,8 +17,8 @@ from records.items import Metadata
 from storage.columns import ID_COLUMNS, SIZE_COLUMNS, TITLE_COLUMNS, Columns, chosen, required
 from storage.line_files import holds_bytes, is_bytes, text_of
 from storage.prefetch import in_order
-from storage.source_items import LeftOut, LeftOutReason, SourceItem, media_extension
-from storage.source_objects import SourceObject, source_objects
+from storage.source_items import LeftOut, LeftOutReason, SourceItem, media_extension, shown
+from storage.source_objects import SourceObject, has_unicode_name, source_objects
 
 PARQUET_ENDINGS = (".parquet",)
 _BATCH_ROWS = 8192
@@ -45,6 +45,9 @@ class ParquetSource:
         return iter(())
 
     def _file_items(self, source: SourceObject) -> Iterator[SourceItem | LeftOut]:
+        if not has_unicode_name(source):
+            yield LeftOut(reason=LeftOutReason.BROKEN_FILE, name=f"{shown(source.entry.path)}: its name is no Unicode")
+            return
         try:
             with source.store.open_input(source.entry.path) as file:
                 table = pq.ParquetFile(file)
@@ -55,7 +58,9 @@ class ParquetSource:
                     for line in batch.to_pylist():
                         yield _item(source, roles, row, line)
                         row += 1
-        except (pa.ArrowException, OSError) as error:
+        except UserError:
+            raise
+        except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:  # as in storage.line_files
             words = " ".join(str(error).split()) or type(error).__name__
             yield LeftOut(reason=LeftOutReason.BROKEN_FILE, name=f"{source.name}: {words}")
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 
 from records.errors import UserError
 from records.items import Metadata
+from storage.faults import describe
 from storage.line_files import text_of
 from storage.prefetch import in_order
 from storage.source_items import VIDEO_EXTENSIONS, LeftOut, LeftOutReason, SourceItem, media_extension, shown
-from storage.source_objects import SourceObject, source_objects
+from storage.source_objects import SourceObject, has_unicode_name, source_objects
 from storage.tar_members import MOST_READ_BYTES, Member, TarReader
 
 _PACKED_ENDINGS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -51,27 +52,37 @@ class WebDatasetSource:
 
 
 def tar_items(source: SourceObject) -> Iterator[SourceItem | LeftOut]:
-    """The items of one shard."""
+    """The items of one shard; one that is gone since it was listed is left out."""
     if source.entry.path.lower().endswith(_PACKED_ENDINGS):
         raise UserError(f"{source.name} is compressed: its members have no ranges of bytes; unpack it")
-    tar = TarReader(source)
-    sample = _Sample("")
+    if not has_unicode_name(source):
+        yield LeftOut(reason=LeftOutReason.BROKEN_FILE, name=f"{shown(source.entry.path)}: its name is no Unicode")
+        return
     try:
-        for member in tar.members():
-            if isinstance(member, LeftOut):
-                yield member
-                continue
-            split = _KEY.fullmatch(member.name)
-            if split is None:
-                continue  # as WebDataset does with names without an extension, or with nothing before it
-            key, extension = split.group(1), split.group(2).lower()
-            if key != sample.key or len(sample.videos) >= _MOST_VIDEOS:
-                yield from sample.items(source)
-                sample = _Sample(key)
-            yield from sample.add(source, tar, extension, member)
-        yield from sample.items(source)
-    finally:
-        tar.close()
+        tar = TarReader(source)
+        try:
+            yield from _samples(source, tar)
+        finally:
+            tar.close()
+    except OSError as error:
+        yield LeftOut(reason=LeftOutReason.BROKEN_FILE, name=f"{source.name}: {describe(error)}")
+
+
+def _samples(source: SourceObject, tar: TarReader) -> Iterator[SourceItem | LeftOut]:
+    sample = _Sample("")
+    for member in tar.members():
+        if isinstance(member, LeftOut):
+            yield member
+            continue
+        split = _KEY.fullmatch(member.name)
+        if split is None:
+            continue  # as WebDataset does with names without an extension, or with nothing before it
+        key, extension = split.group(1), split.group(2).lower()
+        if key != sample.key or len(sample.videos) >= _MOST_VIDEOS:
+            yield from sample.items(source)
+            sample = _Sample(key)
+        yield from sample.add(source, tar, extension, member)
+    yield from sample.items(source)
 
 
 @dataclass(slots=True)

@@ -1,10 +1,11 @@
 """What a source is: which of the formats it has, told by its name, by what lies in it, or by the user.
 
-the name ends in .csv .tsv .jsonl .ndjson       a list
-the name ends in .tar                           a WebDataset shard
-the name ends in .parquet                       with a column of bytes the videos themselves, else a list
+a file's name ends in .csv .tsv .jsonl .ndjson  a list
+a file's name ends in .tar                      a WebDataset shard
+a file's name ends in .parquet                  with a column of bytes the videos themselves, else a list
 anything else                                   a folder or prefix, and it is what its first thousand objects are:
-                                                media files, tars, or Parquet files, but not two of them
+                                                media files, tars, or Parquet files, but not two of them; one that
+                                                shows nothing and is named like a list, as Spark does, holds lists
 """
 
 from collections.abc import Iterator
@@ -108,13 +109,13 @@ def recognised(uri: str) -> SourceFormat:
         UserError: There is no such source, or it shows no format or several.
     """
     name = object_name(uri)
-    if name.endswith(_PURE_LISTS):
-        return SourceFormat.LIST
-    if name.endswith(TAR_ENDINGS):
-        return SourceFormat.WEBDATASET
-    if name.endswith(PARQUET_ENDINGS):
+    if name.endswith((*LINE_ENDINGS, *TAR_ENDINGS)) and (one := open_object(uri)) is not None:
+        if name.endswith(_PURE_LISTS):
+            return SourceFormat.LIST
+        if name.endswith(TAR_ENDINGS):
+            return SourceFormat.WEBDATASET
         # Without either column, what reads it says what it misses.
-        return _parquet_format(open_object(uri)) or SourceFormat.PARQUET
+        return _parquet_format(one) or SourceFormat.PARQUET
     store = Store.open(uri)
     shown, parquet = _shown(store)
     if parquet is not None:
@@ -127,6 +128,8 @@ def recognised(uri: str) -> SourceFormat:
     if len(shown) > 1:
         held_together = " and ".join(f"{path} ({kind})" for kind, path in shown.items())
         raise UserError(f"{store.root} holds {held_together}: {_NAME_IT}")
+    if not shown and name.endswith(_PURE_LISTS):
+        return SourceFormat.LIST
     # Where the first objects show nothing, videos may follow: the listing says where there are none.
     return next(iter(shown), SourceFormat.FILES)
 
@@ -157,7 +160,7 @@ def _parquet_format(source: SourceObject) -> SourceFormat | None:
     try:
         with source.store.open_input(source.entry.path) as file:
             schema = pq.read_schema(file)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{source.name}: no Parquet file that can be read: {' '.join(str(error).split())}") from None
     if chosen(schema.names, "", URI_COLUMNS) is not None:
         if bytes_columns(schema):

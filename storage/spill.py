@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from storage.text_size import text_length
+
 R = TypeVar("R")
 
 BUFFERED_RECORDS = 50_000
 """Records in memory before they go to disk."""
+
+BUFFERED_TEXT = 32 * 2**20
+"""Characters in them, likewise."""
 
 
 class Spill(Generic[R]):
@@ -20,14 +25,22 @@ class Spill(Generic[R]):
         self._limit = BUFFERED_RECORDS if buffered_records is None else buffered_records
         self._buffers: defaultdict[int, list[R]] = defaultdict(list)
         self._buffered = 0
+        self._buffered_text = 0
+        self._flushed_text = 0
         self._on_disk: set[int] = set()
 
     def add(self, partition: int, record: R) -> None:
         """Appends one record."""
         self._buffers[partition].append(record)
         self._buffered += 1
-        if self._buffered >= self._limit:
+        self._buffered_text += text_length(record)
+        if self._buffered >= self._limit or self._buffered_text >= BUFFERED_TEXT:
             self._flush()
+
+    @property
+    def text_length(self) -> int:
+        """Characters in all records so far."""
+        return self._flushed_text + self._buffered_text
 
     def read(self, partition: int) -> Iterator[R]:
         """The partition's records, oldest first."""
@@ -49,6 +62,8 @@ class Spill(Generic[R]):
             self._on_disk.add(partition)
         self._buffers.clear()
         self._buffered = 0
+        self._flushed_text += self._buffered_text
+        self._buffered_text = 0
 
     def _file(self, partition: int) -> Path:
         return self._folder / str(partition)

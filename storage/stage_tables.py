@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from records.errors import Failure
 from records.failures import count_kinds
 from records.schemas import StageRow, VectorDtype, failure_columns, stage_rows, stage_schema, stage_table
 from storage.stores import Store
-from storage.tables import encode_table, undamaged
+from storage.tables import check_types, encode_table, open_parquet, read_table, undamaged
 
 _SUFFIX = ".parquet"
 _FAILURES = "failures"
@@ -85,8 +84,13 @@ class StageTables:
 
     def generations(self, stage: str, fingerprint: str) -> Iterator[tuple[str, int]]:
         """Shard and its highest generation, sorted by shard: streamed, so memory does not grow with the catalog."""
-        for shard_id, files in groupby(self.all_generations(stage, fingerprint), key=lambda pair: pair[0]):
-            yield shard_id, max(generation for _, generation in files)
+        for shard_id, generation, _ in self.newest_files(stage, fingerprint):
+            yield shard_id, generation
+
+    def newest_files(self, stage: str, fingerprint: str) -> Iterator[tuple[str, int, int]]:
+        """As `generations`, with each file's size in bytes, which saves those that read it a request."""
+        for _, files in groupby(self.files(stage, fingerprint), key=lambda file: file[0]):
+            yield max(files, key=lambda file: file[1])
 
     def commit(
         self,
@@ -118,13 +122,25 @@ class StageTables:
 
         Raises:
             FileNotFoundError: There is no such file.
+            ReelscribeError: It is damaged; names it.
         """
-        return stage_rows(stage, self.read_table(stage, fingerprint, shard_id, generation))
+        table = self.read_table(stage, fingerprint, shard_id, generation)
+        with self._undamaged(_path(stage, fingerprint, shard_id, generation)):
+            return stage_rows(stage, table)
 
     def read_table(
-        self, stage: str, fingerprint: str, shard_id: str, generation: int, columns: Sequence[str] | None = None
+        self,
+        stage: str,
+        fingerprint: str,
+        shard_id: str,
+        generation: int,
+        columns: Sequence[str] | None = None,
+        size_bytes: int | None = None,
     ) -> pa.Table:
         """A file, or some of its columns; of a few columns only their bytes are read. Its schema holds the footer.
+
+        Args:
+            size_bytes: The file's, where a listing told it.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -133,26 +149,37 @@ class StageTables:
         path = _path(stage, fingerprint, shard_id, generation)
         with self._undamaged(path):
             if columns is None:
-                return pq.read_table(pa.BufferReader(self._store.read_bytes(path)))
-            with self._store.open_input(path) as file:
-                return pq.ParquetFile(file).read(columns=list(columns))
+                table = read_table(self._store.read_bytes(path))
+            else:
+                with self._store.open_input(path, size_bytes=size_bytes) as file:
+                    table = open_parquet(file).read(columns=list(columns))
+            check_types(table.schema, stage_schema(stage))
+            return table
 
-    def footer(self, stage: str, fingerprint: str, shard_id: str, generation: int) -> Footer:
-        """What a file says of itself, read without its rows.
+    def footer(
+        self, stage: str, fingerprint: str, shard_id: str, generation: int, size_bytes: int | None = None
+    ) -> Footer:
+        """What a file says of itself, read without its rows: one request where its size is given.
 
         Raises:
             FileNotFoundError: There is no such file.
             ReelscribeError: It is damaged; names it.
         """
         path = _path(stage, fingerprint, shard_id, generation)
-        with self._undamaged(path), self._store.open_input(path) as file:
-            parquet = pq.ParquetFile(file)
-        values = {key.decode(): value.decode() for key, value in (parquet.schema_arrow.metadata or {}).items()}
-        counts = {name: json.loads(values.pop(name, "{}")) for name in (_FAILURES, _STREAM_FAILURES)}
-        return Footer(rows=parquet.metadata.num_rows, **counts, values=values)
+        with self._undamaged(path), self._store.open_input(path, size_bytes=size_bytes) as file:
+            parquet = open_parquet(file)
+            values = {key.decode(): value.decode() for key, value in (parquet.schema_arrow.metadata or {}).items()}
+            counts = {name: _counts(values.pop(name, "{}")) for name in (_FAILURES, _STREAM_FAILURES)}
+            return Footer(rows=parquet.metadata.num_rows, **counts, values=values)
 
     def live_footer(
-        self, stage: str, fingerprint: str, shard_id: str, generation: int, removed: Collection[tuple[str, int]]
+        self,
+        stage: str,
+        fingerprint: str,
+        shard_id: str,
+        generation: int,
+        removed: Collection[tuple[str, int]],
+        size_bytes: int | None = None,
     ) -> Footer:
         """What `footer` would say without the lines of some items; reads keys and failures where there are any.
 
@@ -160,14 +187,16 @@ class StageTables:
             FileNotFoundError: There is no such file.
             ReelscribeError: It is damaged; names it.
         """
-        footer = self.footer(stage, fingerprint, shard_id, generation)
+        footer = self.footer(stage, fingerprint, shard_id, generation, size_bytes)
         if not removed:
             return footer
         columns = failure_columns(stage)
-        table = self.read_table(stage, fingerprint, shard_id, generation, ["video_id", "version", *columns])
-        live = [line for line in table.to_pylist() if (line["video_id"], line["version"]) not in removed]
-        kinds = Counter(line[column]["kind"] for line in live for column in columns if line[column] is not None)
-        rows = Counter(line["error"]["kind"] for line in live if line["error"] is not None)
+        keys = ["video_id", "version"]
+        table = self.read_table(stage, fingerprint, shard_id, generation, [*keys, *columns], size_bytes)
+        with self._undamaged(_path(stage, fingerprint, shard_id, generation)):
+            live = [line for line in table.to_pylist() if (line["video_id"], line["version"]) not in removed]
+            kinds = Counter(line[column]["kind"] for line in live for column in columns if line[column] is not None)
+            rows = Counter(line["error"]["kind"] for line in live if line["error"] is not None)
         return replace(footer, rows=len(live), failures=dict(kinds), stream_failures=dict(kinds - rows))
 
     def delete(self, stage: str, fingerprint: str, files: Sequence[tuple[str, int]]) -> None:
@@ -176,6 +205,10 @@ class StageTables:
 
     def _undamaged(self, path: str) -> contextlib.AbstractContextManager[None]:
         return undamaged(self._store.uri(path), "delete it, and its items run again")
+
+
+def _counts(text: str) -> dict[str, int]:
+    return {str(kind): int(count) for kind, count in dict(json.loads(text)).items()}
 
 
 def _folder(stage: str, fingerprint: str) -> str:

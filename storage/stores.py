@@ -93,17 +93,20 @@ class Store:
         """
         return self._guarded(path, lambda: self._backend.read(path))
 
-    def open_input(self, path: str, *, buffer_bytes: int = 64 * 1024, max_ahead_bytes: int = 0) -> io.BufferedReader:
+    def open_input(
+        self, path: str, *, buffer_bytes: int = 64 * 1024, max_ahead_bytes: int = 0, size_bytes: int | None = None
+    ) -> io.BufferedReader:
         """An object to seek in, as pyarrow reads Parquet: only the ranges asked for travel, each with retries.
 
         Args:
             buffer_bytes: Least that is fetched at a time.
             max_ahead_bytes: Most that is read ahead where the object is read in sequence.
+            size_bytes: As a listing gave it, of an object that never changes; None to ask.
 
         Raises:
-            FileNotFoundError: There is none.
+            FileNotFoundError: There is none; where the size is given, only once it is read.
         """
-        size = self.size(path)
+        size = self.size(path) if size_bytes is None else size_bytes
 
         def read(start: int, end: int) -> bytes:
             return self._guarded(path, lambda: self._backend.read_range(path, start, end))
@@ -256,7 +259,7 @@ class Store:
 
     def sweep(self, min_age_seconds: float = 86_400.0) -> int:
         """Removes what killed writers left behind in a local store; returns how many files. Others leave nothing."""
-        return self._backend.sweep(min_age_seconds)
+        return self._guarded("", lambda: self._backend.sweep(min_age_seconds))
 
     def _holds(self, path: str, data: bytes) -> bool:
         try:

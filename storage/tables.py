@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import io
-import json
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -22,14 +21,21 @@ _FLOATS = ("FLOAT", "DOUBLE", "FIXED_LEN_BYTE_ARRAY")
 
 @contextlib.contextmanager
 def undamaged(uri: str, advice: str) -> Iterator[None]:
-    """Around the reading of a file, so that one which is no Parquet or JSON any more is named, with what to do.
+    """Around the reading and decoding of a file, so that one which is not as it was written is named, with what to do.
+
+    Arrow says of a broken page what its codec or Thrift says (an `OSError` without a number), and of broken
+    metadata that a column is missing, a text no Unicode or a value none of an enum.
 
     Raises:
         ReelscribeError: It is damaged.
     """
     try:
         yield
-    except (pa.ArrowInvalid, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ReelscribeError:
+        raise
+    except (pa.ArrowException, ValueError, KeyError, IndexError, TypeError, OverflowError, OSError) as error:
+        if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) is not None:
+            raise
         reason = str(error).partition("\n")[0]
         raise ReelscribeError(f"{uri} is damaged: {advice} ({reason})") from error
 
@@ -48,6 +54,7 @@ def encode_table(
         compression="zstd",
         row_group_size=row_group_rows,
         use_dictionary=_dictionary_columns(table.schema.remove_metadata()),
+        write_page_checksum=True,
     )
     return sink.getvalue()
 
@@ -95,8 +102,25 @@ def record_table(record: type[T], rows: Sequence[T]) -> pa.Table:
 
 
 def table_records(record: type[T], table: pa.Table | pa.RecordBatch) -> list[T]:
-    """What `record_table` made."""
+    """What `record_table` made.
+
+    Raises:
+        ValueError: A column has another type than its field.
+    """
+    check_types(table.schema, pa.schema(struct_fields(record, pa.float32())))
     return [record(**line) for line in table.to_pylist(maps_as_pydicts="strict")]
+
+
+def check_types(found: pa.Schema, known: pa.Schema) -> None:
+    """Sees that columns are of the kind that they were written as: a damaged footer may turn texts into bytes.
+
+    Raises:
+        ValueError: One is not.
+    """
+    for field in found:
+        at = known.get_field_index(field.name)
+        if at >= 0 and (field.type.id != known.field(at).type.id or "binary" in str(field.type)):
+            raise ValueError(f"column {field.name} is {field.type}, not {known.field(at).type}")
 
 
 def encode_records(record: type[T], rows: Sequence[T]) -> bytes:
@@ -106,7 +130,35 @@ def encode_records(record: type[T], rows: Sequence[T]) -> bytes:
 
 def decode_records(record: type[T], data: bytes) -> list[T]:
     """What `encode_records` wrote."""
-    return table_records(record, pq.read_table(pa.BufferReader(data)))
+    return table_records(record, read_table(data))
+
+
+def read_table(data: bytes) -> pa.Table:
+    """A whole Parquet file in memory.
+
+    Raises:
+        ValueError: It is damaged; `undamaged` names what else may be raised.
+    """
+    with pa.BufferReader(data) as file:
+        parquet = open_parquet(file)
+        table = parquet.read()
+        if table.num_rows != parquet.metadata.num_rows:
+            raise ValueError(f"{table.num_rows} rows, not {parquet.metadata.num_rows}")
+        return table
+
+
+def open_parquet(file: io.BufferedReader | pa.NativeFile) -> pq.ParquetFile:
+    """A Parquet file, whose pages are held against their checksums where they have any.
+
+    Raises:
+        ValueError: Its row groups do not add up to its rows: no checksum holds the footer.
+    """
+    parquet = pq.ParquetFile(file, page_checksum_verification=True)
+    metadata = parquet.metadata
+    rows = sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+    if rows != metadata.num_rows:
+        raise ValueError(f"{rows} rows in its row groups, not {metadata.num_rows}")
+    return parquet
 
 
 def _plain(value: object) -> object:

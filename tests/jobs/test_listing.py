@@ -17,6 +17,7 @@ from storage.catalog import Catalog
 from storage.catalog_change import CatalogChange
 from storage.fetch import FetchConfig, Fetcher
 from storage.stores import Store
+from tests.storage.catalog_model import revision_of
 from tests.storage.tars import tar_of
 from tests.web import WebServer
 
@@ -237,7 +238,7 @@ def test_what_is_left_out_is_printed_and_kept_in_the_revision(
     assert "left out as bad_id: 1 ('x\\ny')" in printed
     assert f"left out as no_uri: 1 ({tmp_path / 'l.csv'}, row 5)" in printed
     assert "left out as repeated_id: 2 ('1', '1')" in printed
-    assert opened(tmp_path / "out").change.left_out == {"bad_id": 1, "no_uri": 1, "repeated_id": 2}
+    assert revision_of(Store.open(str(tmp_path / "out"))).left_out == {"bad_id": 1, "no_uri": 1, "repeated_id": 2}
     assert items_of(tmp_path / "out")["1"].uri.endswith("/a"), "the first counts"
 
 

@@ -1,6 +1,8 @@
 """What `jobs.status` counts, `jobs.demo` shows and `jobs.prune` refuses, on tables that no engine had to make."""
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,14 @@ from jobs.cli import run_command
 from jobs.demo_table import read_rows
 from pipeline.assemble import build_specs
 from pipeline.recipes import tiny
+from pipeline.retry import failed_shards
+from pipeline.spec import StageSpec
 from records.errors import Failure, FailureKind
 from records.outcomes import Caption, MediaFacts, Outcome
 from records.schemas import StageRow
+from storage.catalog import Catalog
 from storage.catalog_refresh import refresh
+from storage.leases import SHARDS, Lease
 from storage.sources import SourceItem
 from storage.stage_tables import StageTables
 from storage.stores import Store
@@ -103,3 +109,95 @@ def test_prune_refuses_a_config_that_made_nothing_here(tmp_path: Path, capsys: p
     assert run_command(prune.main, command) == 0
     assert "removed 1 files" in capsys.readouterr().out
     assert StageTables(Store.open(str(tmp_path))).fingerprints("decode") == [build_specs(tiny())["decode"].fingerprint]
+
+
+def test_prune_looks_at_the_catalog_once_it_holds_the_lease(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed(tmp_path, {"a": "1"})
+    decoded(tmp_path, "00000000", {("a", 1): FINE}, build_specs(tiny())["decode"].fingerprint)
+    acquire = Lease.acquire
+
+    def after_a_listing(store: Store, run_id: str, name: str = SHARDS) -> Lease:
+        if name == SHARDS:
+            listed(tmp_path, {"a": "1", "b": "1"})
+        return acquire(store, run_id, name=name)
+
+    monkeypatch.setattr(Lease, "acquire", after_a_listing)
+    assert run_command(prune.main, ["--output", str(tmp_path), "--recipe", "tiny", "--yes"]) == 0
+    catalog = Catalog.open(Store.open(str(tmp_path)))
+    assert catalog is not None
+    assert [item.video_id for shard in catalog.shard_ids() for item in catalog.read_shard(shard)] == ["a", "b"]
+
+
+def test_prune_removes_what_killed_writers_left_half_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed(tmp_path, {"a": "1"})
+    decoded(tmp_path, "00000000", {("a", 1): FINE}, build_specs(tiny())["decode"].fingerprint)
+    old, young = tmp_path / ".tmp" / "old.part", tmp_path / ".tmp" / "young.part"
+    for file in (old, young):
+        file.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    command = ["--output", str(tmp_path), "--recipe", "tiny"]
+    assert run_command(prune.main, command) == 0
+    assert old.exists()
+    capsys.readouterr()
+    assert run_command(prune.main, [*command, "--yes"]) == 0
+    said = capsys.readouterr().out
+    assert "1 files  half-written" in said
+    assert "removed 1 files" in said
+    assert (old.exists(), young.exists()) == (False, True)
+    assert run_command(prune.main, [*command, "--yes"]) == 0
+    assert "nothing to remove" in capsys.readouterr().out
+
+
+def test_status_beside_a_listing_and_a_prune(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed(tmp_path, {"a": "1", "b": "1"})
+    decoded(tmp_path, "00000000", {("a", 1): FINE, ("b", 1): FINE}, "f1")
+    listed(tmp_path, {"a": "1"})
+    store = Store.open(str(tmp_path))
+    before = Catalog.open(store)
+    assert before is not None
+    listed(tmp_path, {"a": "1", "c": "1"})
+    decoded(tmp_path, "00000001", {("c", 1): FINE}, "f1")
+    tables = StageTables(store)
+    found = status.stage_status(before, tables, "decode", "f1")
+    assert (found.shards, found.rows, found.gone) == (1, 1, 0)
+    (tombstones,) = tmp_path.glob("catalog/removed/*")
+    tombstones.unlink()
+    found = status.stage_status(before, tables, "decode", "f1")
+    assert (found.shards, found.rows, found.gone) == (0, 0, 1)
+    assert run_command(status.main, ["--output", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "error: 1 files went while they were counted, as jobs.prune does: run it again\n"
+
+
+def test_many_shards_are_counted_several_at_a_time_with_one_request_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [SourceItem(video_id=f"{number:02d}", uri="/x", size_bytes=1, etag="e") for number in range(40)]
+    store = Store.open(str(tmp_path))
+    refresh(store, items, None, "/", 1, lambda shard_id: 1)
+    for number in range(40):
+        outcome = BROKEN if number % 3 else FINE
+        decoded(tmp_path, f"{number:08d}", {(f"{number:02d}", 1): outcome}, "f1")
+    catalog, together, requests = Catalog.open(store), threading.Barrier(8, timeout=10), list[str]()
+    assert catalog is not None
+    backend = store._backend
+    read_range = backend.read_range
+
+    def slow(path: str, start: int, end: int) -> bytes:
+        requests.append(path)
+        together.wait()  # breaks unless eight are asked at once
+        return read_range(path, start, end)
+
+    monkeypatch.setattr(backend, "read_range", slow)
+    monkeypatch.setattr(backend, "size", lambda path: pytest.fail("the listing has told it"))
+    found = status.stage_status(catalog, StageTables(store), "decode", "f1")
+    assert (found.shards, found.rows, found.errors) == (40, 40, {"corrupt": 26})
+    assert len(requests) == len(set(requests)) == 40
+    specs = {"decode": StageSpec(name="decode", fingerprint="f1", build=list)}
+    requests.clear()
+    chosen = failed_shards(StageTables(store), specs, ["decode"], frozenset())
+    assert chosen == {"decode": {number: frozenset({"corrupt"}) for number in range(40) if number % 3}}
+    assert len(requests) == len(set(requests)) == 40

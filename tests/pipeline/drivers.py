@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.journals import read_journals
 from storage.stores import Store
 from tests.pipeline.ray_host import ROOT
+from tests.storage.journal_rows import read_journals
 
 PATIENCE_SECONDS = 500.0
 """How long a test waits for what must come before it says that it did not."""

@@ -20,11 +20,11 @@ from pipeline.report import RunReport
 from pipeline.run import Run, new_run_id
 from pipeline.run_request import RunRequest
 from pipeline.spec import Specs
-from records.arrow import to_dict
 from storage.catalog import Catalog
 from storage.leases import Lease
 from storage.stage_tables import StageTables
 from storage.stores import Store
+from tests.records.as_dict import to_dict
 
 BASE = replace(
     tiny(),

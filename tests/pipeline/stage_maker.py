@@ -32,6 +32,7 @@ from storage.sources import SourceItem
 from storage.stage_tables import StageTables
 from storage.stores import Store
 from tests.pipeline.light import nothing
+from tests.storage.catalog_model import metadata_generations
 
 DIMENSION = 16
 WORDS = (
@@ -98,7 +99,7 @@ class Maker:
     def fill(self, catalog: Catalog, *, generation: int = 0, shards: Sequence[str] | None = None) -> None:
         """Commits every stage's file for shards that lack it, or for those named."""
         tables = StageTables(self.store, self.dtype)
-        metadata = dict(catalog.metadata_generations())
+        metadata = dict(metadata_generations(catalog))
         for shard_id in catalog.shard_ids() if shards is None else shards:
             titles = catalog.read_metadata(shard_id, metadata[shard_id]) if shard_id in metadata else {}
             items = live_items(catalog, shard_id)

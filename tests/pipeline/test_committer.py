@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from pipeline.breaker import Breaker, BreakerConfig
 from pipeline.committer import Committer
 from pipeline.plan import Plan
-from records.arrow import to_dict
 from records.errors import BusyError, Failure, FailureKind, FatalError
 from records.flow import FlowRow, header
 from records.items import CatalogItem
 from records.outcomes import Caption, Outcome
 from records.schemas import StageRow
 from tests.pipeline.light import SPECS, MemoryJournal, MemoryTables, failure, item, outcome, plan_for
+from tests.records.as_dict import to_dict
 
 CALM = BreakerConfig(max_error_share=1.0, window_rows=10, min_rows=1)
 

@@ -11,11 +11,11 @@ from cluster.prices import PriceTable
 from pipeline.run_request import RunRequest
 from records.errors import UserError
 from storage.catalog import Catalog
-from storage.journals import read_journals
 from storage.stores import Store
 from tests.pipeline.drivers import last_report
 from tests.pipeline.light_stages import POOL, light_catalog, light_specs
 from tests.pipeline.runs import committed, run_light, stage_files
+from tests.storage.journal_rows import read_journals
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("light_ray")]
 

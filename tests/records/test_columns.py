@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from records.arrow import arrow_type, to_dict
+from records.arrow import arrow_type
 from records.columns import decode, encode, encode_records
 from records.errors import Failure, FailureKind
 from records.outcomes import AudioTags, MediaFacts, Note, Segment, Transcript, View
 from records.schemas import decode_outcomes, encode_outcomes
+from tests.records.as_dict import to_dict
 
 texts = st.text(max_size=5)
 numbers = st.floats(allow_nan=False)

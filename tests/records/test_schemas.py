@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records.arrow import to_dict
 from records.errors import Failure, FailureKind
 from records.outcomes import (
     STAGES,
@@ -33,6 +32,7 @@ from records.schemas import (
     stage_rows,
     stage_table,
 )
+from tests.records.as_dict import to_dict
 
 FAILURE = Failure(stage="decode", kind=FailureKind.CORRUPT, message="moov atom not found", attempts=2)
 

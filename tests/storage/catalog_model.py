@@ -1,13 +1,19 @@
 """A catalog as a dictionary, and what brings the real one to the same history."""
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 from hypothesis import strategies as st
 
 from records.items import CatalogItem, Metadata
-from storage.catalog import Catalog
+from storage.catalog import Catalog, Revision
 from storage.catalog_change import CatalogChange
+from storage.catalog_paths import revision_path
 from storage.catalog_refresh import refresh
+from storage.shard_files import NONE
+from storage.shard_ids import shard_name
 from storage.sources import SourceItem
 from storage.stores import Store
 
@@ -71,11 +77,22 @@ def live_of(catalog: Catalog) -> dict[str, CatalogItem]:
     return found
 
 
+def metadata_generations(catalog: Catalog) -> Iterator[tuple[str, int]]:
+    """Shard and its newest generation, in order, for each shard that has metadata."""
+    for number in np.flatnonzero(catalog.files.metadata != NONE):
+        yield shard_name(int(number)), int(catalog.files.metadata[number])
+
+
+def revision_of(store: Store) -> Revision:
+    """What the newest listing said of itself."""
+    return Revision(**json.loads(store.read_bytes(revision_path(opened(store).revision))))
+
+
 def titles_of(catalog: Catalog) -> dict[str, str]:
     live = {item.key for item in live_of(catalog).values()}
     return {
         video_id: metadata.title
-        for shard_id, generation in catalog.metadata_generations()
+        for shard_id, generation in metadata_generations(catalog)
         for (video_id, version), metadata in catalog.read_metadata(shard_id, generation).items()
         if (video_id, version) in live
     }

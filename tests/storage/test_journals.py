@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from records.errors import Failure, FailureKind
 from records.outcomes import Caption
 from records.schemas import JournalRow
-from storage.journals import Journal, delete_run_journals, journal_files, read_journals
+from storage.journals import Journal, delete_run_journals, journal_files
 from storage.stores import Store
 from tests.s3 import S3Server
+from tests.storage.journal_rows import read_journals
 
 
 def row(shard: int, video_id: str, text: str = "") -> JournalRow:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.prefetch import in_order
+from records.errors import UserError
+from storage.prefetch import answers, in_order
 
 
 @settings(max_examples=30, deadline=None)
@@ -50,3 +51,33 @@ def test_who_leaves_early_leaves_no_thread_behind_and_no_source_is_opened_too_so
     results.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
     assert opened == [0, 1, 2, 3]
+
+
+def test_answers_come_in_order_and_few_are_asked_ahead() -> None:
+    asked: list[int] = []
+
+    def ask(number: int) -> int:
+        asked.append(number)
+        if number == 50:
+            raise UserError("fifty")
+        return number * 2
+
+    found: list[tuple[int, int]] = []
+    with pytest.raises(UserError, match="fifty"):
+        found.extend(answers(range(1000), ask, at_once=4))
+    assert found == [(number, number * 2) for number in range(50)]
+    assert len(asked) <= 50 + 2 * 4
+
+
+def test_long_results_wait_in_smaller_chunks() -> None:
+    made: list[int] = []
+
+    def work(source: int) -> Iterator[str]:
+        for number in range(2_000):
+            made.append(number)
+            yield "x" * 100_000
+
+    results = in_order([0], work, at_once=1)
+    assert next(results) == "x" * 100_000
+    results.close()  # type: ignore[attr-defined]
+    assert len(made) <= 3 * (8 + 3), "three of them are a chunk; eight wait, one is read, one made, one given up"

@@ -1,6 +1,7 @@
 """What a source is taken for, and what is said of one that is several things or none."""
 
 import logging
+import os
 import sys
 import tracemalloc
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from records.errors import UserError
 from storage.source_items import LeftOut, SourceItem, with_checked_ids
+from storage.source_objects import source_objects
+from storage.source_webdataset import tar_items
 from storage.sources import SourceFormat, open_source, recognised
 from storage.stores import Store
 from tests.storage.listings import listed
@@ -141,3 +144,67 @@ def test_what_is_no_ordinary_file_is_told_once(tmp_path: Path, caplog: pytest.Lo
     assert [item.video_id for item in items if isinstance(item, SourceItem)] == ["a"]
     told = [record.getMessage() for record in caplog.records]
     assert told == [f"{tmp_path}/b.mp4 is a broken link or no ordinary file: left out"]
+
+
+def test_a_folder_is_one_whatever_its_name_ends_in(store: Store, tmp_path: Path) -> None:
+    tar = tar_of(tmp_path / "a.tar", {"b.mp4": b"1"}).read_bytes()
+    objects = {
+        "spark.parquet/_SUCCESS": b"",
+        "spark.parquet/part-0.parquet": parquet(tmp_path, id=["p"], video=[b"x"]),
+        "uris.parquet/part-0.parquet": parquet(tmp_path, id=["u"], uri=["x"]),
+        "spark.csv/part-0.csv": b"id,uri\nc,x\n",
+        "spark.csv-old/part-0.csv": b"id,uri\nno,x\n",
+        "shards.tar/0.tar": tar,
+        "clips.tar/v.mp4": b"",
+    }
+    for path, data in objects.items():
+        store.create(path, data)
+    wanted = {
+        "spark.parquet": ("p", SourceFormat.PARQUET),
+        "uris.parquet": ("u", SourceFormat.LIST),
+        "spark.csv": ("c", SourceFormat.LIST),
+        "shards.tar": ("b", SourceFormat.WEBDATASET),
+        "clips.tar": ("v", SourceFormat.FILES),
+    }
+    for path, (video_id, format) in wanted.items():
+        assert recognised(store.uri(path)) is format
+        for given in (None, format):
+            items, left_out = listed(store.uri(path), given)
+            assert ([item.video_id for item in items], left_out) == ([video_id], {}), path
+    with pytest.raises(UserError, match=r"gone\.csv: there is no such file"):
+        listed(store.uri("gone.csv"))
+
+
+def test_names_that_no_file_system_takes_and_bytes_that_are_no_unicode(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="too long"):
+        listed(str(tmp_path / f"{'a' * 300}.csv"))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    wrong = os.fsdecode(b"\xff")
+    tar_of(folder / f"{wrong}.tar", {"a.mp4": b"1"})
+    tar_of(folder / "b.tar", {"b.mp4": b"1"})
+    (folder / f"{wrong}.parquet").write_bytes(parquet(tmp_path, id=["1"], video=[b"x"]))
+    (folder / f"{wrong}.csv").write_bytes(b"id,uri\n1,x\n")
+    (folder / "l.csv").write_bytes(b"id,uri\n2,x\n")
+    assert [item.video_id for item in listed(str(folder), "webdataset")[0]] == ["b"]
+    assert [item.video_id for item in listed(str(folder), "list", "uri=uri")[0]] == ["2"]
+    for format, ending in (("webdataset", "tar"), ("list", "csv")):
+        names = listed(str(folder), format)[1]["broken_file"]
+        assert f"'\\udcff.{ending}': its name is no Unicode" in names
+    with pytest.raises(UserError, match="its name is no Unicode"):
+        listed(str(folder), "parquet")
+
+
+def test_a_tar_that_is_gone_before_it_is_read_is_counted(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        tar_of(tmp_path / f"{name}.tar", {f"{name}.mp4": b"1"})
+    sources = list(source_objects(str(tmp_path), (".tar",)))
+    (tmp_path / "a.tar").unlink()
+    found = [entry for source in sources for entry in tar_items(source)]
+    assert [entry.reason if isinstance(entry, LeftOut) else entry.video_id for entry in found] == ["broken_file", "b"]
+
+
+def test_a_number_of_thousands_of_digits_is_a_line_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id":"1","uri":"a"}\n{"id":"2","uri":"b","n":' + "1" * 5000 + "}\n")
+    with pytest.raises(UserError, match=r"a\.jsonl: row 2 cannot be read: Exceeds the limit"):
+        listed(str(tmp_path / "a.jsonl"))

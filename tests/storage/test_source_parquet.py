@@ -2,10 +2,11 @@
 
 import itertools
 import random
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,9 +17,11 @@ from hypothesis import strategies as st
 from records.errors import BadItemError, FailureKind, UserError
 from records.items import CatalogItem, Metadata
 from storage.fetch import FetchConfig, Fetcher
+from storage.fetch_room import SpillConfig
 from storage.source_items import SourceItem
 from storage.stores import Store
 from tests.s3 import S3Server
+from tests.storage.conftest import QUICK
 from tests.storage.listings import listed
 from tests.web import WebServer
 
@@ -237,6 +240,52 @@ def test_an_error_reaches_every_thread_that_waits_and_the_next_call_tries_again(
         assert caught.value.kind is FailureKind.UNREACHABLE
     broken = False
     assert fetch(item_of(item)).read_bytes() == b"12345"
+
+
+@pytest.mark.parametrize("full_for", [1, 99])
+def test_a_full_disk_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_for: int) -> None:
+    data, _ = group_file(tmp_path, 3, 200_000)
+    (tmp_path / "a.parquet").write_bytes(data)
+    items, _ = listed(str(tmp_path / "a.parquet"))
+    made, real = [], tempfile.TemporaryFile
+
+    def temporary(prefix: str, dir: str) -> IO[bytes]:
+        made.append(dir)
+        return open("/dev/full", "w+b") if len(made) <= full_for else real(prefix=prefix, dir=dir)
+
+    monkeypatch.setattr("storage.fetch_parquet.tempfile.TemporaryFile", temporary)
+    (tmp_path / "spill").mkdir()
+    spill = SpillConfig(folder=str(tmp_path / "spill"))
+    fetch = Fetcher(FetchConfig(spill=spill, retry=QUICK))
+    if full_for == 1:
+        assert fetch(item_of(items[0])).size_bytes == 200_000
+    else:
+        with pytest.raises(BadItemError, match=f"no room in {spill.folder}.*No space left") as caught:
+            fetch(item_of(items[0]))
+        assert caught.value.kind is FailureKind.NO_SPACE
+    assert len(made) == (2 if full_for == 1 else QUICK.attempts)
+    assert set(made) == {spill.folder}
+
+
+@pytest.mark.parametrize("broken", ["text", "time", "zone"])
+def test_cells_that_cannot_be_read_end_a_file_and_not_the_listing(tmp_path: Path, broken: str) -> None:
+    lengths = pa.array([0, 2, 4], pa.int32()).buffers()[1]
+    columns: dict[str, Any] = {
+        "text": pa.Array.from_buffers(pa.string(), 2, [None, lengths, pa.py_buffer(b"ok\xff\xfe")]),
+        "time": pa.array([2**61, 0], pa.timestamp("us")),
+        "zone": pa.array([1, 2], pa.timestamp("us", tz="Mars/Base")),
+    }
+    (tmp_path / "v").mkdir()
+    pq.write_table(pa.table({"id": ["1", "2"], "x": columns[broken], "v": [b"a", b"b"]}), tmp_path / "v" / "a.parquet")
+    pq.write_table(pa.table({"id": ["3"], "v": [b"a"]}), tmp_path / "v" / "b.parquet")
+    pq.write_table(pa.table({"id": ["1", "2"], "x": columns[broken], "uri": ["a", "b"]}), tmp_path / "l.parquet")
+    items, left_out = listed(str(tmp_path / "v"))
+    assert [item.video_id for item in items] == ["3"]
+    (name,) = left_out["broken_file"]
+    assert name.startswith(f"{tmp_path}/v/a.parquet: ")
+    with pytest.raises(UserError, match=r"l\.parquet: row 1 cannot be read: ") as caught:
+        listed(str(tmp_path / "l.parquet"))
+    assert "\n" not in str(caught.value)
 
 
 def test_parquet_on_the_web(web: WebServer, tmp_path: Path) -> None:
