@@ -142,9 +142,9 @@ class TestDescribed:
         (["--output", "OUT", "--recipe", "tiny", "--prices", "OUT/none.yaml"], "No such file"),
         (["--output", "OUT", "--recipe", "tiny", "--stages", "captions"], "no stage 'captions' here"),
         (["--output", "OUT", "--recipe", "tiny", "--retry-failed", "timeouts"], "no kind of failure 'timeouts'"),
-        (["--output", "OUT", "--recipe", "tiny", "--limit", "0"], "must be at least 1"),
+        (["--output", "OUT", "--recipe", "tiny", "--limit", "0"], "must be a whole number of at least 1"),
         (["--output", "OUT", "--recipe", "tiny", "--deadline", "soon"], "--deadline soon: expected a duration"),
-        (["--output", "OUT", "--recipe", "tiny", "--max-gpu-hours", "0"], "must be above 0"),
+        (["--output", "OUT", "--recipe", "tiny", "--max-gpu-hours", "0"], "must be a number above 0"),
         (
             ["--output", "OUT", "--recipe", "tiny", "--max-gpu-hours", "5"],
             "no stage that this run could start takes a GPU",

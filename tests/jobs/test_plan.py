@@ -49,7 +49,7 @@ def places(tmp_path: Path) -> dict[str, str]:
         (["--output", "out", "--recipe", "tiny"], "no catalog yet: --source"),
         (["--output", "out", "--recipe", "tiny", "--source", "EMPTY"], "EMPTY"),
         (["--output", "gone", "--recipe", "tiny"], "the catalog is empty"),
-        (["--output", "out", "--recipe", "tiny", "--sample", "0"], "must be at least 1"),
+        (["--output", "out", "--recipe", "tiny", "--sample", "0"], "must be a whole number of at least 1"),
         (["--output", "out", "--recipe", "tiny", "--stages", "captions"], "no stage 'captions' here"),
         (["--output", "out", "--recipe", "tiny", "--prices", "wrong.yaml"], "did you mean 'currency'"),
         (["--output", "out", "--recipe", "tiny", "--prices", "nowhere.yaml"], "No such file"),
