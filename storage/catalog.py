@@ -277,8 +277,9 @@ class Catalog:
 
 def newest_revision(store: Store) -> int:
     """The number of the newest committed revision, 0 where there is none."""
-    names = (entry.path.rpartition("/")[2] for entry in store.list(REVISIONS))
-    return max((int(name.partition(".")[0]) for name in names if name.endswith(".json")), default=0)
+    paths = (entry.path for entry in store.list(REVISIONS))
+    names = (path[len(REVISIONS) :] for path in paths if path.endswith(".json") and is_catalog_file(path))
+    return max((int(name.partition(".")[0]) for name in names), default=0)
 
 
 def encode_revision(revision: Revision) -> bytes:

@@ -103,10 +103,14 @@ class Lease:
         Raises:
             BusyError: Another run may hold it now.
         """
-        # A process that was paused comes back here before its renewals do.
         overdue = not self._stop.is_set() and time.monotonic() - self._renewed > self._record.ttl_seconds
-        if overdue or self.lost.is_set():
+        if self.lost.is_set() or (overdue and not self._is_held()):
             raise BusyError(f"run {self._record.run_id} lost {self._store.uri(self._path)}: another run may hold it")
+
+    def _is_held(self) -> bool:
+        """Asks the store: a process that was paused may come here before its renewals do."""
+        found = _read(self._store, self._path)
+        return found is not None and found[0].owner == self._record.owner
 
     def release(self) -> None:
         """Stops renewing and lets the next run in at once. Safe to call twice."""

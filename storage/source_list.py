@@ -25,7 +25,7 @@ from storage.columns import (
 )
 from storage.line_files import LINE_ENDINGS, read_lines, text_of
 from storage.source_items import LeftOut, LeftOutReason, SourceItem, shown
-from storage.source_objects import SourceObject, has_unicode_name, source_objects
+from storage.source_objects import SourceObject, has_unicode_name, is_web, source_objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def resolved(source: SourceObject, uri: str) -> str:
     """An absolute URI: relative ones are taken from the folder of the list they stand in."""
     if "://" in uri or uri.startswith("/"):
         return uri
-    if source.uri.startswith(("http://", "https://")):
+    if is_web(source.uri):
         return urljoin(source.uri, uri)
     base = source.uri.rpartition("/")[0]
     if ".." not in uri.split("/") and not uri.startswith("./"):

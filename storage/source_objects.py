@@ -28,7 +28,7 @@ class SourceObject:
 
 def split_uri(uri: str) -> tuple[str, str]:
     """Folder and name of an object's URI; a query belongs to the name."""
-    path, mark, query = uri.partition("?") if uri.startswith(("http://", "https://")) else (uri, "", "")
+    path, mark, query = uri.partition("?") if is_web(uri) else (uri, "", "")
     folder, _, name = path.rpartition("/")
     return folder or ("/" if uri.startswith("/") else "."), f"{name}{mark}{query}"
 
@@ -55,16 +55,17 @@ def open_object(uri: str) -> SourceObject | None:
             return None
         entry = entry_of(name, os.stat(store.uri(name))) if local else store.entry(name)
     except (FileNotFoundError, NotADirectoryError):
-        if "://" in store.root and not _is_web(uri) and next(store.list(f"{name}/"), None) is not None:
+        if "://" in store.root and not is_web(uri) and next(store.list(f"{name}/"), None) is not None:
             return None
         raise UserError(f"{redact(uri)}: there is no such file") from None
     except OSError as error:
         raise UserError(f"{redact(uri)}: {os.strerror(error.errno or 0)}") from None
-    return SourceObject(store=store, entry=entry, uri=uri if _is_web(uri) else store.uri(name))
+    return SourceObject(store=store, entry=entry, uri=uri if is_web(uri) else store.uri(name))
 
 
-def _is_web(uri: str) -> bool:
-    return uri.startswith(("http://", "https://"))
+def is_web(uri: str) -> bool:
+    """Whether it is an http(s) URL."""
+    return uri[:8].lower().startswith(("http://", "https://"))
 
 
 def has_unicode_name(source: SourceObject) -> bool:

@@ -237,3 +237,12 @@ def test_a_release_of_large_pieces_is_the_same(uri: str, monkeypatch: pytest.Mon
     for view in VIEWS:
         one, other = (objects(uri, f"releases/{name}/vectors/{view}.npy") for name in ("r1", "r2"))
         assert list(one.values()) == list(other.values())
+
+
+def test_a_password_that_an_older_catalog_holds_in_its_source_is_in_no_release(uri: str) -> None:
+    maker = Maker(store=Store.open(uri))
+    maker.fill(maker.list_items(ids_of(20), root="memory://user:PASSWORD@host/v"))
+    publish(uri, "r1", CONFIG)
+    assert manifest_of(uri, "r1")["source"] == "memory://user@host/v"
+    store = Store.open(uri)
+    assert [one.path for one in store.list("releases/") if b"PASSWORD" in store.read_bytes(one.path)] == []

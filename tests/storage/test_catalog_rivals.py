@@ -114,7 +114,13 @@ def test_unused_paths_are_what_the_newest_revision_does_not_need(store: Store) -
     run(store, [("a", (2, "e"))], [("a", "u")])
     store.create(shard_path(77), b"left by a killed listing")
     store.create(shard_path(0, 77), b"left by a listing that was overtaken")
-    foreign = ["catalog/.nfs0001", "catalog/shards/.nfs0001", "catalog/notes/a.txt", "catalog/index/.nfs0001"]
+    foreign = [
+        "catalog/.nfs0001",
+        "catalog/shards/.nfs0001",
+        "catalog/notes/a.txt",
+        "catalog/index/.nfs0001",
+        "catalog/revisions/mine.json",
+    ]
     for path in foreign:
         store.create(path, b"not ours")
     catalog = opened(store)

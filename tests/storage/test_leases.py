@@ -272,3 +272,17 @@ def test_a_lease_of_another_making_is_not_overwritten(store: Store) -> None:
     with pytest.raises(UserError, match="no lease of this version"):
         Lease.acquire(store, "x")
     assert store.read_bytes(PATH) == b"{}"
+
+
+def test_a_holder_that_was_paused_learns_at_its_next_check_whether_another_holds_the_lease(store: Store) -> None:
+    lease = Lease.acquire(store, "paused")
+    lease._renewed -= 3600
+    lease.check()
+    data, token = store.read_with_token(lease._path)
+    assert store.replace(lease._path, data.replace(lease._record.owner.encode(), b"another"), token)
+    with pytest.raises(BusyError, match="paused lost"):
+        lease.check()
+    assert not lease.lost.is_set(), "its renewals have not been there yet"
+    lease._renewed += 3600
+    lease.check()
+    lease.release()
