@@ -24,7 +24,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo $(PRIVATE_UV
 # share what is compiled.
 TEST := HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest
 FAST := not engine and not slow and not chaos
-PARALLEL := --numprocesses 2 --dist worksteal
+PARALLEL := --numprocesses 3 --dist worksteal
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

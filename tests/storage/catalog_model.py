@@ -89,12 +89,13 @@ def revision_of(store: Store) -> Revision:
 
 
 def titles_of(catalog: Catalog) -> dict[str, str]:
+    """The titles of live items that have one; a title that was taken away leaves an empty line."""
     live = {item.key for item in live_of(catalog).values()}
     return {
         video_id: metadata.title
         for shard_id, generation in metadata_generations(catalog)
         for (video_id, version), metadata in catalog.read_metadata(shard_id, generation).items()
-        if (video_id, version) in live
+        if (video_id, version) in live and metadata.title
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from records.errors import UserError
@@ -27,7 +27,8 @@ from tests.storage.catalog_model import (
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
+@example(history=[([("a", (1, "e1"))], [("a", "t1")]), ([("a", (1, "e1"))], [("a", "")])], shard_size=1)
 @given(history=histories, shard_size=st.integers(1, 4))
 def test_any_history_equals_a_dictionary(
     tmp_path_factory: pytest.TempPathFactory,
