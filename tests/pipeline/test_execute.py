@@ -15,6 +15,7 @@ from pipeline.loop_config import LoopConfig
 from pipeline.stop import DrainOver, StopFlag, watch_signals
 from records.errors import UserError
 
+GIVEN_UP = 50
 HANGS = """
 import threading
 from tests.pipeline.test_execute import phase_with
@@ -56,6 +57,61 @@ def phase_with(committer: Any) -> Phase:  # noqa: ANN401 - a stand-in
         config=LoopConfig(drain_seconds=3600.0),
         tripped=lambda: None,
     )
+
+
+class Answer:
+    """A method of the gate that answers at once."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def remote(self, *arguments: object) -> object:
+        return self._value
+
+
+class OftenGivenUp(Phase):
+    """A phase that loses a node in each of its first passes, and then has all rows."""
+
+    passes = 0
+
+    def _pass(self, tasks: Any, *, one_by_one: bool) -> None:  # noqa: ANN401 - a stand-in
+        self.passes += 1
+        self._gave_up = self.passes < GIVEN_UP
+
+    def _lost(self, tasks: Any, presets: object) -> Any:  # noqa: ANN401 - a stand-in
+        return tasks if self.passes < GIVEN_UP else []
+
+
+class Shards(list[str]):
+    """Lost shards."""
+
+    def where(self, wanted: object) -> "Shards":
+        return self
+
+
+def test_nodes_may_go_as_often_as_they_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass
+    class Graph:
+        gate: Any
+        specs: tuple[str, ...] = ("decode", "caption")
+        placements: object = None
+
+    gate = SimpleNamespace(issued=Answer([]), new_pass=Answer(None), running=Answer({}), unread=Answer({}))
+    monkeypatch.setattr("pipeline.execute.ray", SimpleNamespace(get=lambda answer: answer))
+    plain = phase_with(SimpleNamespace(begin_pass=lambda: None, rows=0))
+    graph: Any = Graph(gate)
+    phase = OftenGivenUp(
+        graph=graph,
+        committer=plain.committer,
+        stats=plain.stats,
+        flag=plain.flag,
+        config=plain.config,
+        tripped=plain.tripped,
+    )
+    phase._gave_up = True
+    tasks: Any = Shards(["00000000"])
+    phase._isolate(tasks)
+    assert phase.passes == GIVEN_UP
 
 
 def test_a_second_signal_leaves_at_once_while_a_commit_hangs() -> None:
