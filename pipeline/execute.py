@@ -90,6 +90,7 @@ class Phase:
         finally:
             self._over.set()
             housekeeper.join(timeout=30)
+            gc.collect()  # as after a pass: before this, what was raised held all that it had come through
         if self.flag.error is not None:
             self._save_what_there_is()
             raise self.flag.error

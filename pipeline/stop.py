@@ -134,7 +134,8 @@ class StopFlag:
             return True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._waits:
+        if self._waits and (self._drain_over or self._pass_over):
+            self._waits = False  # once: what the exception passes on its way out must come to its own end
             self._leave()
 
     def _leave(self) -> None:

@@ -83,7 +83,8 @@ def test_an_item_that_comes_back_runs_what_was_made_without_it_and_nothing_else(
 def test_a_shard_that_cannot_be_read_is_named_once_the_others_are_committed(tmp_path: Path) -> None:
     output, log = tmp_path / "out", tmp_path / "reads"
     light_catalog(str(output), IDS[:9], shard_size=3)
-    (output / "catalog" / "shards" / "00000001.parquet").unlink()
+    (damaged,) = (output / "catalog" / "shards").glob("00000001.*")
+    damaged.unlink()
     with pytest.raises(FatalError, match=r"shard 00000001 and 0 others never came back whole .*no such object"):
         run_light(output, light_specs(log))
     assert set(committed(output, light_specs(log))["embed"]) == {*IDS[:3], *IDS[6:9]}

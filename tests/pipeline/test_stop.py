@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -77,6 +78,26 @@ def test_a_drain_ends_only_where_rows_are_waited_for_and_stays_over() -> None:
         assert sum(range(100_000)) > 0  # as the last shards are committed
         with pytest.raises(DrainOver), flag.waiting():
             raise AssertionError("the wait begins although the drain is over")
+
+
+def test_what_a_drain_passes_on_its_way_out_is_let_end() -> None:
+    """As Ray Data's iterator shuts its execution down, while the drain is ended again each second."""
+    flag, ended = StopFlag(), list[bool]()
+
+    def blocks() -> Iterator[None]:
+        try:
+            queue.Queue[None]().get(timeout=30)
+            yield
+        finally:
+            flag.end_drain()
+            threading.Event().wait(0.2)
+            ended.append(True)
+
+    with watch_signals(flag, lambda number: None):
+        threading.Timer(0.05, flag.end_drain).start()
+        with pytest.raises(DrainOver), flag.waiting():
+            next(blocks())
+    assert ended == [True]
 
 
 def test_an_error_counts_also_where_the_run_was_to_stop_already() -> None:
