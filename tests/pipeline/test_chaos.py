@@ -42,7 +42,7 @@ def small_undisturbed(tmp_path_factory: pytest.TempPathFactory, drivers_ray: Env
     return undisturbed_output(tmp_path_factory.mktemp("undisturbed"), ITEMS, 8, drivers_ray)
 
 
-@pytest.mark.engine
+@pytest.mark.chaos
 def test_two_killed_drivers_and_a_killed_worker_leave_no_trace_in_the_tables(
     tmp_path: Path, drivers_ray: Environment, small_undisturbed: Path
 ) -> None:

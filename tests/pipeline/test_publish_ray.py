@@ -58,6 +58,7 @@ def test_tasks_answer_in_any_order_and_a_failure_is_named(light_ray: None) -> No
         list(run_tasks(config, [1, 7], work))
 
 
+@pytest.mark.chaos
 def test_publishers_killed_at_random_moments_on_s3_end_in_the_same_release(
     drivers_ray: Environment, s3_server: S3Server, tmp_path: Path
 ) -> None:
