@@ -220,9 +220,8 @@ class Phase:
         self.on_tick()
 
     def _all_start(self, state: GateState) -> bool:
-        """Whether every stage has a worker that is ready: before that no row gets through."""
-        ready = {one.stage for one in state.seen if one.state.phase == "ready"}
-        return self._watchdog is None or ready.issuperset(self._watchdog.stages)
+        """Whether every stage has had a worker that is ready: before that no row gets through."""
+        return self._watchdog is None or self._watchdog.all_were_ready(state.seen)
 
     def _lost_nodes(self) -> bool:
         """Whether nodes have gone since the pass began, and may have left workers that others leave no room for."""

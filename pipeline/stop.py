@@ -5,15 +5,20 @@ for seconds.
 """
 
 import contextlib
+import math
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+SAME_SIGNAL_SECONDS = 0.5
+"""Who signals a process and then its group, as GNU timeout does, means it once."""
 
 
 class DrainOver(BaseException):
@@ -157,9 +162,11 @@ def watch_signals(flag: StopFlag, on_signal: Callable[[int], None]) -> Iterator[
     wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
 
     def watch() -> None:
+        last = -math.inf
         while received := reader.recv(64):
             for number in received:
-                if number in SIGNALS and not flag.is_own(number):
+                if number in SIGNALS and not flag.is_own(number) and time.monotonic() - last > SAME_SIGNAL_SECONDS:
+                    last = time.monotonic()
                     on_signal(number)
 
     thread = threading.Thread(target=watch, name="signals", daemon=True)

@@ -53,6 +53,11 @@ class Watchdog:
             return False
         return all(one.state.is_idle or one.silent_seconds > SILENT_SECONDS for one in seen)
 
+    def all_were_ready(self, seen: Sequence[WorkerSeen]) -> bool:
+        """Whether each stage has a worker that is ready, or had one when this was last told how things stand."""
+        ready = {one.stage for one in seen if one.state.phase == "ready"}
+        return set(self.stages) <= ready | self._were_ready
+
     def observe(
         self, issued: int, arrived: int, seen: Sequence[WorkerSeen], start_errors: Mapping[str, str]
     ) -> Standstill | None:

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.execute import Phase
 from pipeline.loop_config import LoopConfig
-from pipeline.stop import DrainOver, StopFlag, watch_signals
+from pipeline.stop import SAME_SIGNAL_SECONDS, DrainOver, StopFlag, watch_signals
 from records.errors import UserError
 
 GIVEN_UP = 50
@@ -119,8 +119,9 @@ def test_a_second_signal_leaves_at_once_while_a_commit_hangs() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"begun\n"
         process.terminate()
+        process.terminate()  # as GNU timeout, which signals the process and then its group
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(1)
+            process.wait(2 * SAME_SIGNAL_SECONDS)
         process.terminate()
         _, said = process.communicate(timeout=20)
     assert process.returncode == 143

@@ -103,3 +103,12 @@ def test_a_pass_is_idle_once_nothing_moves_and_nobody_loads_or_works() -> None:
     assert watched.dog.is_idle((worker("decode"), lost), 6.0), "it went in the middle of its call"
     assert watched.after(1.0, *READY, issued=8) is None
     assert not watched.dog.is_idle(READY, 1.0)
+
+
+def test_a_stage_that_was_ready_once_counts_as_started() -> None:
+    watched = Watched()
+    assert watched.after(0.0, worker("decode"), worker("caption", phase="loads")) is None
+    assert not watched.dog.all_were_ready(())
+    assert watched.dog.all_were_ready((worker("caption"),)), "decode was, and caption is"
+    assert watched.after(1.0, *READY) is None
+    assert watched.dog.all_were_ready(()), "whatever is heard of them since"
