@@ -23,6 +23,7 @@ from pipeline.worth import WorthTable, entries_of
 from pipeline.worth_markdown import to_json, to_markdown
 from pipeline.worth_plot import to_png
 from records.errors import UserError
+from recsys.interactions import read_interactions
 from storage.release_reader import ReleaseReader
 from storage.stores import Store
 
@@ -95,6 +96,7 @@ def main(argv: Sequence[str]) -> int:
     release = None if options.release is None else ReleaseReader.open(options.release)
     store = Store.open(output_of(options.output, release))
     if options.titles is not None:
+        read_interactions(options.interactions)  # what is wrong with them is told before titles are encoded
         release = title_release(store, options.titles, options.encoder)
     rows = parse_rows(options.rows, source_names(release, brought))
     against = against_of(options.against, ["+".join(row) for row in rows])

@@ -9,6 +9,7 @@ import pytest
 from jobs.cli import run_command
 from jobs.evaluate import main, options_of
 from storage.stores import Store
+from tests.jobs.refused import check_refusal
 from tests.recsys.data import topic_world
 from tests.releases import write_release
 
@@ -166,3 +167,15 @@ def test_results_need_a_place(tmp_path: Path) -> None:
     for uri in (f"{tmp_path}/described", f"{tmp_path}/described/releases/may"):
         place = output_of(None, ReleaseReader.open(uri))
         assert place.rstrip("/") == f"{tmp_path}/described/evaluations/may"
+
+
+def test_wrong_interactions_are_told_before_titles_are_encoded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "titles.csv").write_text("video_id,title\na,one\n")
+    arguments = [
+        "--interactions", str(tmp_path / "none.csv"), "--titles", str(tmp_path / "titles.csv"),
+        "--encoder", str(tmp_path / "no_encoder"), "--output", str(tmp_path / "worth"),
+    ]  # fmt: skip
+    check_refusal(lambda: run_command(main, arguments), "no such file of interactions", capsys)
+    assert not (tmp_path / "worth").exists()
