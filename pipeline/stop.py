@@ -75,11 +75,6 @@ class StopFlag:
         """Whether the run is to stop."""
         return self.reason is not None
 
-    @property
-    def drain_is_over(self) -> bool:
-        """Whether the main thread was told to leave; the signal that tells it is nobody's request."""
-        return self._drain_over
-
     def end_drain(self) -> None:
         """Makes the main thread leave its wait for further rows, or not begin the next, with `DrainOver`."""
         self._drain_over = True

@@ -55,8 +55,7 @@ class Watchdog:
 
     def all_were_ready(self, seen: Sequence[WorkerSeen]) -> bool:
         """Whether each stage has a worker that is ready, or had one when this was last told how things stand."""
-        ready = {one.stage for one in seen if one.state.phase == "ready"}
-        return set(self.stages) <= ready | self._were_ready
+        return set(self.stages) <= _ready(seen) | self._were_ready
 
     def observe(
         self, issued: int, arrived: int, seen: Sequence[WorkerSeen], start_errors: Mapping[str, str]
@@ -66,8 +65,7 @@ class Watchdog:
         Returns:
             Where it hangs, once it has for as long as it may.
         """
-        now = self.clock()
-        ready = {one.stage for one in seen if one.state.phase == "ready"}
+        now, ready = self.clock(), _ready(seen)
         moved = (issued, arrived) != self._rows or not ready <= self._were_ready or self._last is None
         for one in seen:
             moved |= one.state.calls > self._calls.get(one.worker, 0)
@@ -84,6 +82,11 @@ class Watchdog:
         if waiting:
             return _not_started(waiting, seen, start_errors, still_seconds)
         return _hanging(self.stages, seen, still_seconds)
+
+
+def _ready(seen: Sequence[WorkerSeen]) -> set[str]:
+    """Stages with a worker that is ready."""
+    return {one.stage for one in seen if one.state.phase == "ready"}
 
 
 def _not_started(

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.drain import LEAVE_SECONDS, Drain
 from pipeline.limits import Limits
-from pipeline.stop import StopFlag
+from pipeline.stop import DrainOver, StopFlag
 
 SECONDS = 20.0
 
@@ -33,7 +33,11 @@ class Stopping:
         """Whether the drain is over so much later."""
         self.now += seconds
         self.drain.watch(expects_rows=expects_rows)
-        return self.flag.drain_is_over
+        try:
+            with self.flag.waiting():
+                return False
+        except DrainOver:
+            return True
 
 
 @pytest.fixture
