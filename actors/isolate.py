@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from records.errors import BadItemError, Failure, FailureKind, FatalError, TransientError
+from records.errors import BadItemError, Failure, FailureKind, FatalError, TransientError, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +59,3 @@ def failure_from(stage: str, error: Exception) -> Failure:
     out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     kind = FailureKind.OUT_OF_MEMORY if out_of_memory else FailureKind.ENGINE_ERROR
     return Failure(stage=stage, kind=kind, message=one_line(error))
-
-
-def one_line(error: Exception) -> str:
-    """The type and the first line of the message."""
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}"[:300] if lines else type(error).__name__

@@ -7,7 +7,7 @@ import ctranslate2
 from faster_whisper import WhisperModel
 from faster_whisper.vad import SpeechTimestampsMap
 
-from actors.isolate import failure_from, isolate, one_line
+from actors.isolate import failure_from, isolate
 from actors.sound import audio_note
 from actors.speech import Chunk, chunk_speech, find_speech
 from actors.transcribe_config import (
@@ -18,7 +18,7 @@ from actors.transcribe_config import (
     vad_options,
 )
 from actors.whisper_batch import Decoded, WhisperBatch
-from records.errors import Failure, FatalError
+from records.errors import Failure, FatalError, one_line
 from records.items import Row
 from records.media import AUDIO_RATE_HZ, Audio
 from records.outcomes import Note, Segment, Transcript

@@ -43,7 +43,6 @@ EXAMPLES = """\
   python -m jobs.annotate --source s3://clips/2026 --output s3://features/clips --recipe modern --set decode.fps=1
   python -m jobs.annotate --output s3://features/clips --recipe modern --retry-failed timeout throttled
   python -m jobs.annotate --output s3://features/clips --recipe modern --stages embed
-
   python -m jobs.annotate --output s3://features/clips --recipe modern --refresh --order views --deadline 06:00
   python -m jobs.annotate --output s3://features/clips --plan s3://features/clips/plans/20261126T101500-3f2a1c.yaml
   python -m jobs.annotate --output s3://features/clips --recipe modern --shard-range 0:100000 --max-gpu-hours 400

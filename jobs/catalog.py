@@ -3,17 +3,18 @@
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import add_source_arguments, console_and_logging, parser, positive, run_command
+from jobs.cli import EXIT_CODES, add_source_arguments, console_and_logging, parser, positive, run_command
 from jobs.listing import describe, list_into_catalog
 from pipeline.order import column_of
 from pipeline.run import new_run_id
 from storage.leases import Lease
 from storage.stores import Store
 
-EXAMPLES = """\
+EXAMPLES = f"""\
   python -m jobs.catalog --source s3://clips/2026 --output s3://features/clips
   python -m jobs.catalog --output s3://features/clips --metadata titles.csv
-"""
+
+{EXIT_CODES}"""
 
 
 def main(argv: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ import math
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -20,20 +20,32 @@ from storage.sources import SourceFormat
 
 USER_ERROR_EXIT = 2
 FAILED_EXIT = 1
+EXIT_CODES = """\
+exit codes: 0 done, 1 the last line says why, 2 wrong arguments, 128 + the signal's number when told to stop
+"""
+"""Of the commands that have no others: the end of their help."""
 
 
 class _Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the arguments."""
 
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # noqa: ANN401 - as the class above
+        """As ever, but what was given is kept for `error`."""
+        self._given = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Exits with code 2."""
-        self.exit(USER_ERROR_EXIT, f"error: {message}{self._meant(message)}; `{self.prog} --help` has all options\n")
+        self.exit(USER_ERROR_EXIT, f"error: {message}{self._meant()}; `{self.prog} --help` has all options\n")
 
-    def _meant(self, message: str) -> str:
-        """The option that the first one which is not known may stand for."""
-        unknown = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
-        near = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
-        return f", did you mean {near[0]}?" if message.startswith("unrecognized") and near else ""
+    def _meant(self) -> str:
+        """For each option that is not known the one that it may stand for."""
+        options = (word.partition("=")[0] for word in self._given if word.startswith("--"))
+        unknown = [option for option in options if option != "--" and option not in self._option_string_actions]
+        near = {option: difflib.get_close_matches(option, self._option_string_actions, n=1) for option in unknown}
+        return "".join(f", did you mean {found[0]} instead of {option}?" for option, found in near.items() if found)
 
 
 def parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:

@@ -18,7 +18,7 @@ from pipeline.evaluation import (
     source_names,
 )
 from pipeline.grid import GridOutcome, run_grid
-from pipeline.titles import title_release
+from pipeline.titles import VIEW, title_release
 from pipeline.worth import WorthTable, entries_of
 from pipeline.worth_markdown import to_json, to_markdown
 from pipeline.worth_plot import to_png
@@ -95,13 +95,14 @@ def main(argv: Sequence[str]) -> int:
     console_and_logging(verbose=options.verbose)
     release = None if options.release is None else ReleaseReader.open(options.release)
     store = Store.open(output_of(options.output, release))
-    if options.titles is not None:
-        read_interactions(options.interactions)  # what is wrong with them is told before titles are encoded
-        release = title_release(store, options.titles, options.encoder)
-    rows = parse_rows(options.rows, source_names(release, brought))
+    views = (VIEW,) if options.titles is not None else release.views() if release is not None else ()
+    rows = parse_rows(options.rows, source_names(views, brought))
     against = against_of(options.against, ["+".join(row) for row in rows])
+    interactions = read_interactions(options.interactions)  # what is wrong with them is told before titles are encoded
+    if options.titles is not None:
+        release = title_release(store, options.titles, options.encoder)
     data = load_data(
-        interactions_uri=options.interactions,
+        interactions=interactions,
         release=release,
         brought=brought,
         protocol=config.protocol,

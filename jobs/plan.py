@@ -11,6 +11,7 @@ from cluster.packing import Nodes
 from cluster.prices import PriceTable, check_holds, read_cluster, read_prices
 from cluster.sizing import Cluster, StageLoad, size_pools
 from jobs.cli import (
+    EXIT_CODES,
     add_config_arguments,
     add_source_arguments,
     config_of,
@@ -55,7 +56,7 @@ CONNECTED = "connected"
 PLAIN_WIDTH = 140
 """Columns where the output goes to a file or a pipe."""
 
-EXAMPLES = """\
+EXAMPLES = f"""\
   python -m jobs.plan --source s3://clips/2026 --output s3://features/clips --recipe modern
   python -m jobs.plan --output s3://features/clips --recipe modern --prices prices.yaml --deadline 12h
   python -m jobs.plan --output s3://features/clips --recipe modern --prices prices.yaml --cluster cluster.yaml
@@ -63,7 +64,7 @@ EXAMPLES = """\
 
 A sample of what is pending runs through the real stages, one after the other, on the cluster that this command is
 connected to. It commits nothing. cluster/prices.example.yaml and cluster/cluster.example.yaml show the two files.
-"""
+{EXIT_CODES}"""
 
 
 def options_of(argv: Sequence[str]) -> argparse.Namespace:

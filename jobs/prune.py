@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from jobs.cli import add_config_arguments, config_of, parser, run_command
+from jobs.cli import EXIT_CODES, add_config_arguments, config_of, parser, run_command
 from pipeline.assemble import build_specs
 from pipeline.run import new_run_id
 from records.errors import UserError
@@ -17,10 +17,11 @@ from storage.releases import Releases
 from storage.stage_tables import StageTables
 from storage.stores import Store
 
-EXAMPLES = """\
+EXAMPLES = f"""\
   python -m jobs.prune --output s3://features/clips --recipe modern          say what would go
   python -m jobs.prune --output s3://features/clips --recipe modern --yes    remove it
-"""
+
+{EXIT_CODES}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

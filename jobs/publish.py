@@ -80,7 +80,7 @@ def summary(published: Published, store: Store) -> str:
         return f"Nothing to do: release {published.release} holds exactly this; {latest}.\n{report}"
     if published.state == "refused":
         lines = [f"Not released: {len(published.failures)} of {len(published.results)} gates failed; LATEST stays."]
-        lines += [f"  {result.says()}" for result in published.failures]
+        lines += [f"  {result.says()}; its limit: --gate {result.setting}=VALUE" for result in published.failures]
         return "\n".join([*lines, report])
     judged = [result for result in published.results if result.state != "skipped"]
     skipped = len(published.results) - len(judged)

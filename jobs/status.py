@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from rich.console import Console
 from rich.table import Table
 
-from jobs.cli import FAILED_EXIT, parser, run_command
+from jobs.cli import EXIT_CODES, FAILED_EXIT, parser, run_command
 from pipeline.stats import kinds_text
 from records.errors import ReelscribeError, UserError
 from records.outcomes import STAGES
@@ -22,10 +22,11 @@ from storage.stores import Store
 PLAIN_WIDTH = 160
 """Columns where the output goes to a file or a pipe."""
 
-EXAMPLES = """\
+EXAMPLES = f"""\
   python -m jobs.status --output s3://features/clips
   python -m jobs.status --output s3://features/clips --json
-"""
+
+{EXIT_CODES}"""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from pipeline.cells import FLOOR, ID, Arm, Cell, digest
 from records.errors import UserError
 from recsys.catalogue import Catalogue
 from recsys.features import Features, Vectors, align
-from recsys.interactions import read_interactions
+from recsys.interactions import Interactions
 from recsys.measure import LIST_LENGTH
 from recsys.model import ModelConfig
 from recsys.protocol import Exclusions, ProtocolConfig, Split, split_interactions
@@ -112,7 +112,7 @@ class EvaluationData:
 
 def load_data(
     *,
-    interactions_uri: str,
+    interactions: Interactions,
     release: ReleaseReader | None,
     brought: Sequence[BroughtFeatures],
     protocol: ProtocolConfig,
@@ -121,7 +121,7 @@ def load_data(
     """Reads everything. The catalogue is the release's items; without a release, the items of the interactions.
 
     Args:
-        interactions_uri: Who watched what.
+        interactions: Who watched what.
         release: Items, their views and durations.
         brought: Features from elsewhere.
         protocol: How the interactions are split.
@@ -130,14 +130,13 @@ def load_data(
     Raises:
         UserError: A file is missing or broken, ids do not match, two sources have one name, or there is none.
     """
-    names = source_names(release, brought)
+    names = source_names(release.views() if release is not None else (), brought)
     wanted = [name for name in names if sources is None or name in sources]
     loaded = [_load(name, release, brought) for name in wanted]
-    interactions = read_interactions(interactions_uri)
     if release is not None:
         catalogue = Catalogue.of(release.item_ids, f"{release.uri}item_ids.parquet")
     else:
-        catalogue = Catalogue.of(interactions.item_ids, interactions_uri)
+        catalogue = Catalogue.of(interactions.item_ids, "the table of interactions")
     split, exclusions = split_interactions(interactions, catalogue, protocol)
     durations = None if release is None else _durations(release, catalogue)
     return EvaluationData(
@@ -149,13 +148,13 @@ def load_data(
     )
 
 
-def source_names(release: ReleaseReader | None, brought: Sequence[BroughtFeatures]) -> Sequence[str]:
-    """All features that there are, by name, those of the release first. Reads no vector.
+def source_names(views: Sequence[str], brought: Sequence[BroughtFeatures]) -> Sequence[str]:
+    """All features that there are, by name, the views of the release first.
 
     Raises:
         UserError: Two have one name.
     """
-    names = [*(release.views() if release is not None else ()), *(one.name for one in brought)]
+    names = [*views, *(one.name for one in brought)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"two sources are called {twice[0]}: give --features another name")

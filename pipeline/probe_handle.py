@@ -12,8 +12,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 from pipeline.probe_worker import ProbeWorker, Usage
 from pipeline.ray_nodes import live_node_ids
 from pipeline.spec import StageSpec
-from pipeline.worker import one_line
-from records.errors import FatalError
+from records.errors import FatalError, one_line
 
 logger = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from ray.data import DataContext
 from pipeline.graph import GraphConfig
 from pipeline.publish_config import PublishConfig
 from pipeline.ray_session import LocalRayConfig, ray_session
-from records.errors import ReelscribeError, TransientError
+from records.errors import ReelscribeError, TransientError, one_line
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -79,8 +82,9 @@ def run_tasks(
                 answered += 1
                 yield answer
     except ray.exceptions.RayError as error:
-        last = str(error).strip().splitlines()[-1]
-        raise ReelscribeError(f"a task of the publish died, the same command goes on from here: {last}") from error
+        logger.debug("a task of the publish died", exc_info=error)
+        cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+        raise ReelscribeError(f"a task of the publish died, the same command goes on: {one_line(cause)}") from error
     if answered != len(tasks):
         raise ReelscribeError(f"{len(tasks) - answered} of {len(tasks)} tasks did not come back: publish again")
 

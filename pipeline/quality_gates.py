@@ -87,6 +87,12 @@ class GateResult:
         """The gate and its subject."""
         return f"{self.gate}.{self.subject}" if self.subject else self.gate
 
+    @property
+    def setting(self) -> str:
+        """The limit's own name in `GateLimits`."""
+        views_own = f"_{self.subject}" if self.gate == "missing" else ""
+        return f"{'min' if self.at_least else 'max'}_{self.gate}{views_own}"
+
     def says(self) -> str:
         """One line for a person."""
         value = "nothing" if self.value is None else f"{self.value:.4g}"

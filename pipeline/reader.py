@@ -13,7 +13,7 @@ from pipeline.gate import GateHandle
 from pipeline.plan import NONE, ShardTask
 from pipeline.select import select_rows
 from pipeline.spec import Specs
-from pipeline.worker import one_line
+from records.errors import one_line
 from records.flow import FlowRow, flow_table, header
 from records.items import CatalogItem, Metadata
 from records.schemas import StageRow

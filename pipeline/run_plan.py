@@ -131,8 +131,9 @@ def read_plan(place: str) -> RunPlan:
         raise UserError(f"--plan {place}: there is no such file") from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise UserError(f"--plan {place} is no plan of jobs.plan: {where}: {first['msg'].lower()}") from None
+        where = ".".join(str(part) for part in first["loc"])
+        wrong = f": {where}: {first['msg'].lower()}" if where else ""
+        raise UserError(f"--plan {place} is no plan of jobs.plan{wrong}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"--plan {place} is no plan of jobs.plan: {str(error).splitlines()[0]}") from None
     except TransientError as error:

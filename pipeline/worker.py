@@ -13,7 +13,7 @@ import pyarrow as pa
 from pipeline.gpu_turn import gpu_turn
 from pipeline.heartbeat import Heartbeat, Listener, WorkerPhase
 from pipeline.spec import StageSpec
-from records.errors import Failure, FailureKind, FatalError
+from records.errors import Failure, FailureKind, FatalError, one_line
 from records.failures import stream_failure
 from records.flow import FlowRow, flow_rows, read_audio, read_frames, with_outcomes, with_spent, without_media
 from records.items import Row
@@ -246,9 +246,3 @@ def one_outcome_each(
             return [Failure(stage=stage, kind=FailureKind.ENGINE_ERROR, message=one_line(error))]
 
     return run(range(len(video_ids)))
-
-
-def one_line(error: BaseException) -> str:
-    """An error's type and the first line of what it says."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

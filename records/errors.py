@@ -11,6 +11,8 @@ ReelscribeError
 from dataclasses import dataclass
 from enum import StrEnum
 
+_LINE_CHARACTERS = 300
+
 
 class ReelscribeError(Exception):
     """Base of the project's errors."""
@@ -62,6 +64,12 @@ class BadItemError(ReelscribeError):
     def __init__(self, kind: FailureKind, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+def one_line(error: BaseException) -> str:
+    """An error's type and the first line of what it says, cut where it would fill a table."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}"[:_LINE_CHARACTERS] if lines else type(error).__name__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

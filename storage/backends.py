@@ -95,6 +95,10 @@ class Backend(Protocol):
         """Removes objects, at most `DELETE_PATHS` of them; those that are gone already are no error."""
         ...
 
+    def retract(self, path: str, token: str) -> None:
+        """Removes the object that has this token where it is all there is, in a kind of store that leaves folders."""
+        ...
+
     def start_upload(self, path: str) -> str:
         """Begins an object that any number of processes write in pieces; nobody sees it before `finish_upload`.
 

@@ -36,6 +36,11 @@ def is_catalog_file(path: str) -> bool:
     return kind in _NAMES and _NAMES[kind].fullmatch(name) is not None
 
 
+def is_of_attempt(path: str, attempt: int) -> bool:
+    """Whether a listing file has this attempt in its name."""
+    return is_catalog_file(path) and _suffix(attempt) in path
+
+
 def revision_path(revision: int) -> str:
     """The file whose creation commits a listing."""
     return f"{REVISIONS}{revision:08d}.json"

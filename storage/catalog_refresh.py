@@ -2,12 +2,13 @@
 
 New and changed content goes into new shards in listing order; deleted content gets a tombstone; an edited title writes
 the next metadata generation of its shard alone. Nothing counts until the revision's own file is created, last. All
-other files that a refresh writes carry its attempt in their names, and it deletes none but the index of the revision
-that it has just replaced: one that is killed, or goes on after it lost its lease, leaves files that nothing points at,
-which `jobs.prune` removes, and harms nobody's. One gap remains: a refresh that loses its lease between its last look
-at it and its commit may commit files that a prune has removed in that moment.
+other files that a refresh writes carry its attempt in their names, and it deletes none but its own where it fails and
+the index of the revision that it has just replaced: one that is killed leaves files that nothing points at, which
+`jobs.prune` removes, and one that goes on after it lost its lease harms nobody's. One gap remains: a refresh that loses
+its lease between its last look at it and its commit may commit files that a prune has removed in that moment.
 """
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from storage.catalog import Catalog, Revision, encode_revision, newest_revision
 from storage.catalog_change import CatalogChange
 from storage.catalog_index import index_files, read_index
 from storage.catalog_join import Join
-from storage.catalog_paths import index_folder, revision_path, shard_files_path
+from storage.catalog_paths import FOLDER, index_folder, is_of_attempt, revision_path, shard_files_path
 from storage.catalog_writer import CatalogWriter
 from storage.source_items import Listing
 from storage.stores import Store
@@ -72,21 +73,22 @@ def refresh(
                 base.files.mean_of(order_by)
             return CatalogChange.of(base.revision, counts)
         writer = CatalogWriter(base, join, shard_size, first_shard_items)
-        index = index_folder(writer.revision, writer.attempt)
-        for files in (
-            writer.new_shards(),
-            writer.removed_files(next_metadata_generation),
-            writer.locations.known_shards(),
-            writer.metadata_files(next_metadata_generation),
-            index_files(index, join.index),
-        ):
-            _refuse_overtaken(store, base)
-            store.create_many(_checked(files, check))
-    shard_files = writer.shard_files()
-    if order_by is not None:
-        shard_files.mean_of(order_by)  # nothing is committed yet
-    store.create_many(_checked([(shard_files_path(writer.revision, writer.attempt), shard_files.encode())], check))
-    check()
+        try:
+            for files in (
+                writer.new_shards(),
+                writer.removed_files(next_metadata_generation),
+                writer.locations.known_shards(),
+                writer.metadata_files(next_metadata_generation),
+                index_files(index_folder(writer.revision, writer.attempt), join.index),
+                _shard_files(writer, order_by),
+            ):
+                _refuse_overtaken(store, base)
+                store.create_many(_checked(files, check))
+            check()
+        except (ReelscribeError, OSError):
+            with contextlib.suppress(ReelscribeError, OSError):  # what is left goes with the next jobs.prune
+                store.delete([entry.path for entry in store.list(FOLDER) if is_of_attempt(entry.path, writer.attempt)])
+            raise
     _commit(store, writer, join, source, source_format, shard_size)
     if base is not None:
         store.delete([entry.path for entry in store.list(base.index_folder)])
@@ -112,6 +114,14 @@ def _checked(files: Iterable[tuple[str, bytes]], check: Callable[[], None]) -> I
     for file in files:
         check()
         yield file
+
+
+def _shard_files(writer: CatalogWriter, order_by: str | None) -> Iterator[tuple[str, bytes]]:
+    """Which files belong to each shard, once all of them are written."""
+    shard_files = writer.shard_files()
+    if order_by is not None:
+        shard_files.mean_of(order_by)
+    yield shard_files_path(writer.revision, writer.attempt), shard_files.encode()
 
 
 def _commit(store: Store, writer: CatalogWriter, join: Join, source: str, source_format: str, shard_size: int) -> None:

@@ -118,6 +118,9 @@ class FsspecBackend:
             if self._filesystem.exists(self._path(path)):
                 self._filesystem.rm_file(self._path(path))
 
+    def retract(self, path: str, token: str) -> None:
+        """Leaves it: there is no conditional delete, and no folder to be left."""
+
     def start_upload(self, path: str) -> str:
         """A name for the folder of the pieces."""
         return uuid.uuid4().hex

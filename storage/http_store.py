@@ -88,6 +88,10 @@ class HttpBackend:
         """Refused."""
         raise self._read_only()
 
+    def retract(self, path: str, token: str) -> None:
+        """Refused."""
+        raise self._read_only()
+
     def start_upload(self, path: str) -> str:
         """Refused."""
         raise self._read_only()

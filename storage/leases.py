@@ -135,6 +135,8 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:
         self.release()
+        if kind is not None and not self.lost.is_set():
+            self._store.retract(self._path, self._token)  # a command that was refused leaves no folder
         return False
 
     def _keep(self) -> None:

@@ -9,15 +9,20 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from storage.backends import Entry, Piece, path_order
 from storage.local_listing import list_files
 
+T = TypeVar("T")
+
 TEMPORARY = ".tmp"
+_LOCK = "lock"
 _UPLOADS = "uploads"
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -27,6 +32,8 @@ class LocalBackend:
 
     def __init__(self, folder: Path) -> None:
         self._folder = Path(os.path.abspath(folder))
+        self._found = self._folder
+        """The lowest folder on the way to it that was there before."""
 
     @property
     def root(self) -> str:
@@ -37,6 +44,7 @@ class LocalBackend:
         """Refuses a file in the folder's place; a missing folder is made at the first write."""
         if self._folder.exists() and not self._folder.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self._folder))
+        self._found = next(above for above in (self._folder, *self._folder.parents) if above.exists())
 
     def read(self, path: str) -> tuple[bytes, str]:
         """Content and token of a file."""
@@ -51,7 +59,10 @@ class LocalBackend:
 
     def size(self, path: str) -> int:
         """Length in bytes."""
-        return (self._folder / path).stat().st_size
+        status = (self._folder / path).stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        return status.st_size
 
     def create(self, path: str, data: bytes) -> bool:
         """Writes a file only if its name is free."""
@@ -107,6 +118,22 @@ class LocalBackend:
                 except OSError:
                     break
 
+    def retract(self, path: str, token: str) -> None:
+        """Removes the file, and the folders that were made for it."""
+        temporary = self._folder / TEMPORARY
+        with contextlib.suppress(OSError), self._locked():  # who writes meanwhile has put a file there before
+            if _token((self._folder / path).stat()) != token or os.listdir(temporary) != [_LOCK]:
+                return
+            if any(entry.path != path for entry in list_files(self._folder, "", skip=TEMPORARY)):
+                return
+            self.delete([path])
+            (temporary / _LOCK).unlink()
+            temporary.rmdir()
+            for folder in (self._folder, *self._folder.parents):
+                if folder == self._found:
+                    return
+                folder.rmdir()
+
     def start_upload(self, path: str) -> str:
         """An empty file of its own, in a folder that says what it will become."""
         token = f"{uuid.uuid4().hex}.part"
@@ -158,11 +185,9 @@ class LocalBackend:
     @contextlib.contextmanager
     def _written(self, data: bytes) -> Iterator[Path]:
         """A temporary file on disk that holds the data; gone at the end, unless renamed away."""
-        folder = self._folder / TEMPORARY
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f"{uuid.uuid4().hex}.part"
+        temporary = self._folder / TEMPORARY / f"{uuid.uuid4().hex}.part"
         try:
-            with open(temporary, "xb") as file:
+            with _in_folder(temporary.parent, lambda: open(temporary, "xb")) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -173,7 +198,7 @@ class LocalBackend:
     def _name(self, temporary: Path, final: Path) -> bool:
         """Gives a file on disk its name; False where the name is taken."""
         try:
-            _link(temporary, final)
+            _in_folder(final.parent, lambda: os.link(temporary, final))
         except FileExistsError:
             return False
         except OSError as error:
@@ -190,26 +215,29 @@ class LocalBackend:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Holds the folder's lock; the kernel lets go of it when its holder dies."""
-        with open(self._folder / TEMPORARY / "lock", "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        place = self._folder / TEMPORARY / _LOCK
+        while True:
+            with open(place, "a") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if os.fstat(file.fileno()).st_nlink:  # else it was retracted while this one waited
+                    yield
+                    return
 
 
 def _token(status: os.stat_result) -> str:
     return f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
 
 
-def _link(temporary: Path, final: Path) -> None:
-    """Gives the file its name, in a folder that another process may remove as empty at the same moment."""
+def _in_folder(folder: Path, make: Callable[[], T]) -> T:
+    """Makes something in a folder that another process may remove as empty at the same moment."""
     for last_try in (False, False, False, True):
-        final.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(temporary, final)
+            return make()
         except FileNotFoundError:
             if last_try:
                 raise
-        else:
-            return
+    raise AssertionError("the last try returns or raises")
 
 
 def _flush_folder(folder: Path) -> None:

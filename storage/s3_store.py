@@ -101,6 +101,9 @@ class S3Backend:
             kind = PermissionError if refused.get("Code") == "AccessDenied" else ConnectionError
             raise kind(errno.EIO, f"{refused.get('Code')}: {refused.get('Key')} was not deleted")
 
+    def retract(self, path: str, token: str) -> None:
+        """Leaves it: there is no conditional delete, and no folder to be left."""
+
     def start_upload(self, path: str) -> str:
         """A multipart upload."""
         return str(self._client.call("create_multipart_upload", self._key(path))["UploadId"])

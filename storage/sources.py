@@ -8,6 +8,7 @@ anything else                                   a folder or prefix, and it is wh
                                                 shows nothing and is named like a list, as Spark does, holds lists
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -116,6 +117,8 @@ def recognised(uri: str) -> SourceFormat:
             return SourceFormat.WEBDATASET
         # Without either column, what reads it says what it misses.
         return _parquet_format(one) or SourceFormat.PARQUET
+    if "://" not in uri and os.path.isfile(uri):
+        raise UserError(f"{uri} is one file, and no list, tar or Parquet file: name the folder it is in")
     store = Store.open(uri)
     shown, parquet = _shown(store)
     if parquet is not None:
@@ -151,7 +154,8 @@ def _shown(store: Store) -> tuple[dict[SourceFormat, str], SourceObject | None]:
         elif name.endswith(PARQUET_ENDINGS) and parquet is None:
             parquet = SourceObject(store=store, entry=entry, uri=store.uri(entry.path))
     if empty:
-        raise UserError(f"{store.root}: there is no such folder, or nothing in it")
+        here = "://" not in store.root and os.path.isdir(store.root)
+        raise UserError(f"{store.root}: {'nothing is in it' if here else 'there is no such folder, or nothing in it'}")
     return shown, parquet
 
 

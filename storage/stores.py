@@ -28,6 +28,7 @@ _USER_ERRNO = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "larger than a file may be here",
     errno.ENAMETOOLONG: "the name is too long for this file system",
+    errno.EISDIR: "this is a folder, not a file",
     errno.ENOTDIR: "this or a folder above it is a file, not a folder",
 }
 
@@ -225,6 +226,10 @@ class Store:
     def _delete_some(self, paths: Sequence[str]) -> None:
         self._guarded(paths[0], lambda: self._backend.delete(paths))
 
+    def retract(self, path: str, token: str) -> None:
+        """Takes back the object that has this token where a local store holds nothing else, folders and all."""
+        self._guarded(path, lambda: self._backend.retract(path, token))
+
     def start_upload(self, path: str) -> str:
         """Begins an object that any number of processes write in pieces; nobody sees it before `finish_upload`.
 
@@ -282,7 +287,8 @@ class Store:
         if isinstance(error, OSError) and error.errno in _USER_ERRNO and not s3_status(error)[0]:
             raise UserError(f"{where}: {_USER_ERRNO[error.errno]}") from None
         if kind is FailureKind.FORBIDDEN:
-            raise UserError(f"{where}: access refused ({describe(error)}): check credentials and permissions") from None
+            wanted = "credentials and permissions" if "://" in self.root else "permissions"
+            raise UserError(f"{where}: access refused ({describe(error)}): check {wanted}") from None
         if kind is not None and kind in TRANSIENT:
             raise TransientError(kind, f"{where}: {kind} ({describe(error)})") from None
         if kind is FailureKind.NOT_FOUND:

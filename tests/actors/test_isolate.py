@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from actors.isolate import failure_from, isolate, one_line
+from actors.isolate import failure_from, isolate
 from records.errors import BadItemError, FailureKind, FatalError, TransientError
 
 
@@ -79,9 +79,3 @@ def test_what_an_item_raised_names_its_kind(error: Exception, kind: FailureKind)
     failure = failure_from("caption", error)
     assert (failure.stage, failure.kind) == ("caption", kind)
     assert failure.message.startswith(type(error).__name__)
-
-
-def test_a_message_is_one_line_and_not_endless() -> None:
-    assert one_line(ValueError("first\nsecond")) == "ValueError: first"
-    assert one_line(ValueError()) == "ValueError"
-    assert len(one_line(ValueError("x" * 1000))) == 300

@@ -162,6 +162,7 @@ def test_a_wrong_argument_gets_one_clear_line_and_exit_code_2(
     places = {"OUT": str(tmp_path / "out"), "EMPTY": str(tmp_path / "EMPTY")}
     filled = [places.get(one, one.replace("OUT/", f"{tmp_path}/out/")) for one in arguments]
     check_refusal(lambda: run_command(annotate.main, filled), message, capsys)
+    assert not (tmp_path / "out").exists()
 
 
 def test_status_and_prune_of_nothing_say_so(tmp_path: Path) -> None:

@@ -48,10 +48,11 @@ def test_ctrl_c_among_the_imports_is_no_traceback_and_an_error_there_still_is() 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--recipe", "tiny"], "arguments are required: --output"),
+        (["--recipe", "tiny"], "arguments are required: --output; "),
+        (["--recipe", "tiny", "--outptu=x"], "required: --output, did you mean --output instead of --outptu?"),
         (
             ["--output", "x", "--shard-rnage", "0:9"],
-            "unrecognized arguments: --shard-rnage 0:9, did you mean --shard-range?",
+            "unrecognized arguments: --shard-rnage 0:9, did you mean --shard-range instead of --shard-rnage?",
         ),
         (["--output", "x", "extra"], "unrecognized arguments: extra; "),
         (["--output", "x", "--recipe", "huge"], "invalid choice: 'huge'"),

@@ -84,7 +84,12 @@ def test_a_wrong_argument_gets_one_clear_line_and_exit_code_2(
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(None, "there is no such file"), ("a: 1", "is no plan of jobs.plan: plan_id: field"), ("a: [", "is no plan")],
+    [
+        (None, "there is no such file"),
+        ("a: 1", "is no plan of jobs.plan: plan_id: field"),
+        ("a: [", "is no plan"),
+        ("a,b\n1,2\n", "is no plan of jobs.plan\n"),
+    ],
 )
 def test_a_wrong_plan_gets_one_clear_line(
     tmp_path: Path, text: str | None, message: str, capsys: pytest.CaptureFixture[str]

@@ -57,7 +57,7 @@ def test_a_failed_gate_is_named_with_its_number(output: str, capsys: pytest.Capt
     assert run("--output", output, "--release", "r1", *gate) == GATE_EXIT == 4
     said = capsys.readouterr().out
     assert "Not released: 1 of " in said
-    assert "error_share.caption is 0.05, must be <= 0.01 (3 of 60 rows)" in said
+    assert "error_share.caption is 0.05, must be <= 0.01 (3 of 60 rows); its limit: --gate max_error_share=" in said
     (report,) = Path(output, "runs").glob("*/report.html")
     assert f"Report: {report}" in said
     assert Releases(Store.open(output)).latest() is None

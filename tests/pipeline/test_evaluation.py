@@ -9,6 +9,7 @@ from pipeline.cells import Arm, Cell, cell_path
 from pipeline.config import apply_overrides, parse_settings
 from pipeline.evaluation import BroughtFeatures, EvaluateConfig, grid_cells, load_data, parse_rows, source_names
 from records.errors import UserError
+from recsys.interactions import Interactions, read_interactions
 from recsys.model import ModelConfig
 from recsys.protocol import ProtocolConfig
 from recsys.train import TrainConfig
@@ -19,9 +20,9 @@ IDS = [f"v{item}" for item in range(30)]
 VECTORS = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
 
 
-def interactions(folder: Path, text: str = "u1\tv1 v2 v3 v4\nu2\tv5 v6 gone v7 v5\nu3\tv9\n") -> str:
+def interactions(folder: Path, text: str = "u1\tv1 v2 v3 v4\nu2\tv5 v6 gone v7 v5\nu3\tv9\n") -> Interactions:
     (folder / "pairs.tsv").write_text(text)
-    return str(folder / "pairs.tsv")
+    return read_interactions(str(folder / "pairs.tsv"))
 
 
 def release(folder: Path) -> ReleaseReader:
@@ -40,7 +41,7 @@ def test_everything_lies_in_the_catalogues_order(tmp_path: Path) -> None:
         BroughtFeatures.parse(f"more={tmp_path}/more.npy,{tmp_path}/all_ids.txt"),
     ]
     data = load_data(
-        interactions_uri=interactions(tmp_path), release=release(tmp_path), brought=brought, protocol=ProtocolConfig()
+        interactions=interactions(tmp_path), release=release(tmp_path), brought=brought, protocol=ProtocolConfig()
     )
     assert list(data.catalogue.item_ids) == sorted(IDS)
     assert list(data.features) == ["video", "metadata", "clap", "more"]
@@ -60,11 +61,11 @@ def test_what_no_row_reads_is_not_loaded(tmp_path: Path) -> None:
     reader = release(tmp_path)
     brought = [BroughtFeatures.parse(f"clap={tmp_path}/none.npy")]
     (tmp_path / "releases" / "may" / "vectors" / "video.npy").unlink()
-    assert source_names(reader, brought) == ["video", "metadata", "clap"]
+    assert source_names(reader.views(), brought) == ["video", "metadata", "clap"]
 
     def load(sources: set[str] | None) -> list[str]:
         data = load_data(
-            interactions_uri=interactions(tmp_path), release=reader, brought=brought,
+            interactions=interactions(tmp_path), release=reader, brought=brought,
             protocol=ProtocolConfig(), sources=sources,
         )  # fmt: skip
         return list(data.features)
@@ -78,7 +79,7 @@ def test_what_no_row_reads_is_not_loaded(tmp_path: Path) -> None:
 
 def test_a_catalogue_that_is_too_small_for_lists_is_told_before_anything_runs(tmp_path: Path) -> None:
     data = load_data(
-        interactions_uri=interactions(tmp_path), release=release(tmp_path), brought=[], protocol=ProtocolConfig()
+        interactions=interactions(tmp_path), release=release(tmp_path), brought=[], protocol=ProtocolConfig()
     )
     data.check_size(ProtocolConfig(last_items=11))
     with pytest.raises(UserError, match=r"30 items are too few .* lists of 20 beside histories of up to 12 take 32"):
@@ -89,7 +90,7 @@ def test_without_a_release_the_catalogue_is_the_interactions(tmp_path: Path) -> 
     np.save(tmp_path / "t.npy", VECTORS)
     (tmp_path / "ids.txt").write_text("\n".join(IDS))
     brought = [BroughtFeatures.parse(f"metadata={tmp_path}/t.npy,{tmp_path}/ids.txt")]
-    data = load_data(interactions_uri=interactions(tmp_path), release=None, brought=brought, protocol=ProtocolConfig())
+    data = load_data(interactions=interactions(tmp_path), release=None, brought=brought, protocol=ProtocolConfig())
     assert data.catalogue.item_ids == ("gone", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v9")
     report = data.features["metadata"].report
     assert (report.items, report.missing, report.unknown) == (8, 1, 22)
@@ -101,14 +102,14 @@ def test_ids_of_another_release_and_two_sources_of_one_name_are_errors(tmp_path:
     np.save(tmp_path / "v.npy", VECTORS)
     with pytest.raises(UserError, match="two sources are called video"):
         load_data(
-            interactions_uri=interactions(tmp_path),
+            interactions=interactions(tmp_path),
             release=reader,
             brought=[BroughtFeatures.parse(f"video={tmp_path}/v.npy")],
             protocol=ProtocolConfig(),
         )
     with pytest.raises(UserError, match="not those of the catalogue"):
         load_data(
-            interactions_uri=interactions(tmp_path, "u\t1 2 3 v4\n"),
+            interactions=interactions(tmp_path, "u\t1 2 3 v4\n"),
             release=reader,
             brought=[],
             protocol=ProtocolConfig(),

@@ -75,3 +75,6 @@ def test_mistakes_name_the_row(tmp_path: Path, name: str, text: str, words: str)
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such file"):
         read_metadata(str(tmp_path / "absent.csv"))
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UserError, match=r"folder.csv: this is a folder, not a file"):
+        read_metadata(str(tmp_path / "folder.csv"))

@@ -71,6 +71,12 @@ def test_what_is_several_things_or_none(store: Store, tmp_path: Path) -> None:
         recognised(store.uri("neither"))
     with pytest.raises(UserError, match="there is no such folder, or nothing in it"):
         recognised(store.uri("absent"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty/: nothing is in it"):
+        recognised(str(tmp_path / "empty"))
+    (tmp_path / "clip.mp4").touch()
+    with pytest.raises(UserError, match=r"clip.mp4 is one file, and no list, tar or Parquet file: name the folder"):
+        recognised(str(tmp_path / "clip.mp4"))
     for name in ("absent.csv", "absent.tar", "absent.parquet"):
         with pytest.raises(UserError, match="there is no such file"):
             listed(store.uri(name))
