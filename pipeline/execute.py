@@ -209,6 +209,7 @@ class Phase:
                 logger.warning("%d nodes are gone and nothing moves: placing the stages anew on what is left", gone)
                 self._watchdog = None  # of this pass, which is given up once
                 self.flag.end_pass()
+        self.pools.hear(state.workers)
         self.limits.observe(issued=state.rows_issued, arrived=arrived, workers=state.workers)
         lost = self.still_ours()
         if lost is not None and self.flag.set(lost):
