@@ -161,6 +161,7 @@ class Run:
         tables = StageTables(self.store)
         kinds = self.request.retry_kinds
         again = [stage for stage in stages if stage not in retried]
+        shards, shard_range = catalog.shard_count, self.request.shards_in(catalog)
         plan = make_plan(
             shard_ids=catalog.shard_ids(),
             tables=tables,
@@ -169,8 +170,8 @@ class Run:
             returned=catalog.files.returned.astype(np.int32),
             specs=self.specs,
             selected=stages,
-            retry=failed_shards(tables, self.specs, again, kinds) if kinds is not None else None,
-            shard_range=self.request.shards_in(catalog),
+            retry=None if kinds is None else failed_shards(tables, self.specs, again, kinds, shards, shard_range),
+            shard_range=shard_range,
         )
         if self.request.order != "oldest":
             plan = plan.ordered(shard_priority(catalog, self.request.order))
