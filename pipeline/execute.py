@@ -214,8 +214,7 @@ class Phase:
         lost = self.still_ours()
         if lost is not None and self.flag.set(lost):
             self._stop_reading()
-        limit = self.limits.reason_to_stop()
-        if limit is not None and self.flag.set(limit, planned=True):
+        if (limit := self.limits.reason_to_stop()) is not None and self.flag.set(limit, planned=True):
             logger.warning("%s: no further shard is read, what is on its way drains", limit)
             self._stop_reading()
         self._expects_rows = state.rows_issued > arrived and (arrived > 0 or self._all_start(state))

@@ -158,8 +158,7 @@ class Run:
 
     def _plan(self, catalog: Catalog, stages: Sequence[str], retried: Collection[str] = ()) -> Plan:
         """What `stages` must do; of those in `retried` an earlier phase has run the failures again."""
-        tables = StageTables(self.store)
-        kinds = self.request.retry_kinds
+        tables, kinds = StageTables(self.store), self.request.retry_kinds
         again = [stage for stage in stages if stage not in retried]
         shards, shard_range = catalog.shard_count, self.request.shards_in(catalog)
         plan = make_plan(
