@@ -207,6 +207,8 @@ def summary(report: RunReport, store: Store) -> str:
         )
     elif report.stopped and report.shards_committed < report.shards_pending:
         lines.append(f"Stopped early: {report.stopped}. Run the same command to go on.")
+    elif report.stopped:
+        lines.append(f"Nothing is left to do: {report.stopped} as the last rows came in.")
     if report.remaining:
         lines.append(f"Left for the next run: {report.remaining_text()}")
     return "\n".join(lines)

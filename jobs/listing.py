@@ -9,6 +9,7 @@ from pipeline.plan import next_generation
 from pipeline.reader import fetchable_items
 from records.errors import UserError
 from records.items import Metadata
+from records.outcomes import STAGES
 from storage.catalog import Catalog
 from storage.catalog_change import CatalogChange
 from storage.catalog_refresh import refresh
@@ -55,6 +56,8 @@ def list_into_catalog(
     catalog = Catalog.open(store)
     if catalog is None and source is None:
         raise UserError(f"{store.root} has no catalog yet: --source says what to describe")
+    if catalog is None:
+        _refuse_tables_of_another(store)
     if catalog is not None and source is not None:
         catalog.check_source(unsigned(source), source_format)
     if catalog is not None and not refresh_known and metadata is None:
@@ -87,6 +90,20 @@ def list_into_catalog(
         source_format=listed_as,
         check=check,
     )
+
+
+def _refuse_tables_of_another(store: Store) -> None:
+    """A shard's number means other items in another catalog: what lies there would count as theirs.
+
+    Raises:
+        UserError: There are stage tables.
+    """
+    tables = StageTables(store)
+    if any(tables.fingerprints(stage) for stage in STAGES):
+        raise UserError(
+            f"{store.root} has stage tables and no catalog, and they belong to the one that was there: bring catalog/ "
+            "back, list into another output, or remove stages/"
+        )
 
 
 def check_listed(store: Store, *, listing: bool) -> None:

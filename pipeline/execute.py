@@ -83,9 +83,10 @@ class Phase:
         except DrainOver:
             if self._expects_rows:
                 logger.warning("rows that were still on their way run again next time")
-        except Exception:
+        except Exception as error:
             self._save_what_there_is()
-            raise
+            if not self._ray_left(error):
+                raise
         finally:
             self._over.set()
             housekeeper.join(timeout=30)
@@ -102,10 +103,8 @@ class Phase:
         try:
             with self.lock:
                 self.committer.flush_journal()
-        except ReelscribeError as error:
-            logger.warning("could not journal either: %s", error)
-        except Exception:
-            logger.exception("could not journal either")
+        except Exception as error:  # noqa: BLE001 - likeliest the same store
+            logger.warning("could not journal either: %s", one_line(error))
 
     def on_signal(self, number: int) -> None:
         """Has all rows journalled at once, in a thread of its own: a second signal leaves also while that hangs."""
@@ -121,7 +120,7 @@ class Phase:
             with self.lock:
                 rows = self.committer.flush_journal()
             drain = f"draining for {self.config.drain_seconds:g} s, a second signal ends that"
-            logger.warning("%s: journalled %d rows, %s", self.flag.reason, rows, drain)
+            logger.warning("%s: all that came back is saved, %d rows just now; %s", self.flag.reason, rows, drain)
         except Exception as error:  # noqa: BLE001 - the run ends with it, whatever it is
             self._fail(error)
 
@@ -186,9 +185,15 @@ class Phase:
             # Where the driver cannot go on, nothing that comes back could be kept.
             self._drain.watch(expects_rows=self._expects_rows and self.flag.error is None)
 
+    def _ray_left(self, error: Exception) -> bool:
+        """Whether Ray's own processes took the signal as well: whoever signals the whole group ends them with us."""
+        return self.flag.signal_number is not None and isinstance(error, ray.exceptions.RayError)
+
     def _fail(self, error: Exception) -> None:
         """The run ends with its first error, whatever it was to stop for before."""
-        if self.flag.fail(error) and not isinstance(error, ReelscribeError):  # else its one line is the last of all
+        if self._ray_left(error):
+            self._expects_rows = False
+        elif self.flag.fail(error) and not isinstance(error, ReelscribeError):  # else its one line is the last of all
             logger.exception("the driver cannot go on")
 
     def _tick(self) -> None:
@@ -217,12 +222,10 @@ class Phase:
         if (limit := self.limits.reason_to_stop()) is not None and self.flag.set(limit, planned=True):
             logger.warning("%s: no further shard is read, what is on its way drains", limit)
             self._stop_reading()
-        self._expects_rows = state.rows_issued > arrived and (arrived > 0 or self._all_start(state))
+        # Before every stage has had a worker that is ready no row gets through.
+        all_start = self._watchdog is None or self._watchdog.all_were_ready(state.seen)
+        self._expects_rows = state.rows_issued > arrived and (arrived > 0 or all_start)
         self.on_tick()
-
-    def _all_start(self, state: GateState) -> bool:
-        """Whether every stage has had a worker that is ready: before that no row gets through."""
-        return self._watchdog is None or self._watchdog.all_were_ready(state.seen)
 
     def _check_starts(self, errors: Mapping[str, Sequence[str]]) -> None:
         """Ends the run when a stage's workers fail to start again and again, with what they said."""
@@ -232,10 +235,7 @@ class Phase:
 
     def _end_standstill(self, still: Standstill) -> None:
         """Ends the run with what holds it up, the stacks of that stage's workers in the log before."""
-        try:
-            log_stacks(self.graph.gate, still.stage, self._over.wait)
-        except Exception as error:  # noqa: BLE001 - likeliest where Ray itself stands still
-            logger.warning("the stacks of %s are not to be had: %s", still.stage, one_line(error))
+        log_stacks(self.graph.gate, still.stage, self._over.wait)
         self._end_with(FatalError(still.reason))
 
     def _end_with(self, error: FatalError) -> None:

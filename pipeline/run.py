@@ -1,7 +1,9 @@
 """One run: lease, plan, phases, report. Everything `jobs.annotate` does once its arguments are understood."""
 
+import contextlib
 import json
 import logging
+import signal
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -36,12 +38,11 @@ from pipeline.run_plan import ClusterPrices, planned_phases
 from pipeline.run_request import RunRequest
 from pipeline.spec import Specs, select_specs
 from pipeline.stats import RunStats
-from pipeline.stop import StopFlag, watch_signals
+from pipeline.stop import StopFlag, leave_now, watch_signals
 from pipeline.tasks import Tasks
 from records.errors import one_line
 from records.items import CatalogItem
 from storage.catalog import Catalog
-from storage.faults import redact
 from storage.journals import Journal, delete_run_journals
 from storage.leases import Lease
 from storage.stage_tables import StageTables
@@ -69,6 +70,7 @@ class Run:
     _place: Callable[[], Mapping[str, Placement]] = dict
     """Where the workers of each stage go on the cluster as it is now."""
     _place_anew: Callable[[], Mapping[str, Placement]] = dict
+    _on_signal: Callable[[int], None] = field(init=False)
     _publisher: Publisher = field(init=False)
     _report: RunReport = field(init=False)
     _remaining: Remaining = field(init=False)
@@ -86,21 +88,27 @@ class Run:
         selected = select_specs(self.specs, self.request.stages)
         plan = self._plan(catalog, list(selected))
         self._publisher = Publisher((self.run_id,))
-        self._report = self._new_report(catalog, plan)
+        self._report = RunReport.begin(self.run_id, self.store.root, self.request, catalog, plan, self.specs)
         self._remaining = Remaining(plan, catalog.live_counts())
         stats = RunStats(selected)
-        try:
-            if plan.pending_shards:
-                self._run_phases(catalog, plan, list(selected), stats)
-            elif self.request.stages is None and self.request.shards is None:
-                for run_id in self.store.folders("runs/"):  # one that was killed after its last commit left its journal
-                    delete_run_journals(self.store, run_id)
-        except Exception as error:
-            if self._report.phases:  # else nothing had begun
-                self._finish_report(stats, started, error)
-            raise
-        self._finish_report(stats, started)
+        with contextlib.ExitStack() as signals:  # until the report is there: Ray takes its time to shut down
+            try:
+                if plan.pending_shards:
+                    self._run_phases(catalog, plan, list(selected), stats, signals)
+                elif self.request.stages is None and self.request.shards is None:
+                    for run_id in self.store.folders("runs/"):  # one killed after its last commit left its journal
+                        delete_run_journals(self.store, run_id)
+            except Exception as error:
+                if self._report.phases:  # else nothing had begun
+                    self._finish_report(stats, started, error)
+                raise
+            self._finish_report(stats, started)
         return self._report
+
+    def _between_phases(self, number: int) -> None:
+        """Nothing is on its way: a second signal ends the process, as in a phase."""
+        if not self.flag.set(f"received {signal.Signals(number).name}", signal_number=number):
+            leave_now(self.flag)
 
     def _finish_report(self, stats: RunStats, started: float, error: Exception | None = None) -> None:
         self._report.seconds = time.monotonic() - started
@@ -119,8 +127,12 @@ class Run:
                 raise
             logger.warning("no report could be written: %s", one_line(second))
 
-    def _run_phases(self, catalog: Catalog, plan: Plan, selected: list[str], stats: RunStats) -> None:
+    def _run_phases(
+        self, catalog: Catalog, plan: Plan, selected: list[str], stats: RunStats, signals: contextlib.ExitStack
+    ) -> None:
         with ray_session(self.config.local_ray, self.config.graph):
+            self._on_signal = self._between_phases
+            signals.enter_context(watch_signals(self.flag, lambda number: self._on_signal(number)))
             needed = [stage for stage in selected if plan.pending_of(stage)]
             rows = int(catalog.live_counts()[plan.order].sum())
             groups = self.config.node_groups
@@ -219,10 +231,11 @@ class Run:
                     self._snapshot(title, committer, tasks, catalog), committer, progress.draw
                 ),
             )
+            self._on_signal = phase.on_signal
             try:
-                with watch_signals(self.flag, phase.on_signal):
-                    phase.run(tasks)
+                phase.run(tasks)
             finally:
+                self._on_signal = self._between_phases
                 self._count(stages, committer, breaker)
         self.limits.begin_pass()  # nothing is on its way any more
         metrics.tick(self._snapshot(title, committer, tasks, catalog), committer)
@@ -277,21 +290,6 @@ class Run:
             failed_rows=committer.failed_rows,
             errors=committer.errors,
             stopping=self.flag.reason,
-        )
-
-    def _new_report(self, catalog: Catalog, plan: Plan) -> RunReport:
-        return RunReport(
-            run_id=self.run_id,
-            output=self.store.root,
-            source=redact(catalog.source),
-            recipe=self.request.recipe,
-            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            items=catalog.item_count,
-            shards_pending=plan.pending_shards,
-            shards_blocked=plan.blocked,
-            plan=self.request.plan,
-            gpus={name: spec.pool.num_gpus for name, spec in self.specs.items()},
-            fingerprints={name: spec.fingerprint for name, spec in self.specs.items()},
         )
 
 

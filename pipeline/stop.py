@@ -197,6 +197,8 @@ def leave_now(flag: StopFlag) -> None:
         sys.stderr.write("\x1b[?25h\n")  # the live display hid the cursor
         sys.stderr.flush()
     if flag.signal_number is not None:
+        sys.stderr.write("ended at once; the same command goes on from here\n")
+        sys.stderr.flush()
         os._exit(128 + flag.signal_number)
     why = flag.error or f"the run was to stop ({flag.reason}), and something of it did not end"
     sys.stderr.write(f"error: {why}\n")

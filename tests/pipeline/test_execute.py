@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 
 from pipeline.execute import Phase
 from pipeline.loop_config import LoopConfig
@@ -123,14 +124,31 @@ def test_nodes_may_go_as_often_as_they_like(monkeypatch: pytest.MonkeyPatch) -> 
     assert phase.graph.placements is graph.placements, "what no node holds now waits for one"
 
 
-def test_a_standstill_ends_with_its_own_reason_also_where_ray_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_answer(*arguments: object) -> None:
-        raise TimeoutError("Ray stands still as well")
-
-    monkeypatch.setattr("pipeline.execute.log_stacks", no_answer)
+def test_a_standstill_ends_with_its_own_reason_also_where_ray_does_not_answer() -> None:
     phase = phase_with(None)
+    phase.graph.gate.want_stacks = NoAnswer()
     phase._end_standstill(Standstill(stage="caption", reason="stuck in caption"))
     assert str(phase.flag.error) == "stuck in caption"
+
+
+class NoAnswer:
+    """A method of a gate that is gone."""
+
+    def remote(self, *arguments: object) -> None:
+        raise ray.exceptions.RayActorError
+
+
+def test_ray_that_took_the_signal_as_well_is_no_error_of_the_run() -> None:
+    phase = phase_with(SimpleNamespace(flush_journal=lambda: 3))
+    gone = ray.exceptions.RayActorError()
+    phase._fail(gone)
+    assert phase.flag.error is gone, "nobody was told to stop"
+    phase = phase_with(SimpleNamespace(flush_journal=lambda: 3))
+    phase.on_signal(15)
+    phase._fail(gone)
+    assert (phase.flag.error, phase._expects_rows) == (None, False)
+    phase._fail(ValueError("a mistake in the code"))
+    assert isinstance(phase.flag.error, ValueError)
 
 
 def test_a_second_signal_leaves_at_once_while_a_commit_hangs() -> None:

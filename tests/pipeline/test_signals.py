@@ -1,11 +1,16 @@
 """Signals to a driver: rows are in a journal at once, the lease is free afterwards, and the next run goes on."""
 
+import contextlib
+import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pipeline.graph import GraphConfig
+from pipeline.ray_session import LocalRayConfig, ray_session
 from pipeline.stop import SAME_SIGNAL_SECONDS
 from tests.pipeline.drivers import (
     Driver,
@@ -18,7 +23,7 @@ from tests.pipeline.drivers import (
     run_light_job,
 )
 from tests.pipeline.light_stages import light_catalog, light_specs
-from tests.pipeline.runs import committed, stage_files
+from tests.pipeline.runs import committed, run_light, stage_files
 from tests.pipeline.wrapped_stages import noted_lines
 
 pytestmark = pytest.mark.engine
@@ -85,3 +90,22 @@ def test_a_second_signal_leaves_at_once_with_what_is_journalled(tmp_path: Path, 
     assert "again, leaving now" in driver.said()
     assert journalled_ids(output) <= set(IDS)
     assert not (output / "runs" / lease_record(output)["run_id"] / "report.json").exists()
+
+
+def test_a_signal_while_ray_shuts_down_costs_neither_report_nor_lease(
+    tmp_path: Path, light_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def ends_slowly(local: LocalRayConfig, graph: GraphConfig) -> Iterator[None]:
+        with ray_session(local, graph):
+            yield
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)  # the thread that hears it is another one
+
+    monkeypatch.setattr("pipeline.run.ray_session", ends_slowly)
+    output = tmp_path / "out"
+    light_catalog(str(output), IDS[:4], shard_size=2)
+    report = run_light(output, dict(light_specs(tmp_path / "reads")))
+    assert (report.stopped, report.shards_committed) == ("received SIGTERM", 2)
+    assert last_report(output)["stopped"] == "received SIGTERM"
+    assert lease_record(output)["released"]

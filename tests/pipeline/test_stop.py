@@ -126,7 +126,7 @@ def test_an_error_counts_also_where_the_run_was_to_stop_already() -> None:
 @pytest.mark.parametrize(
     ("asked", "code", "said"),
     [
-        ("flag.set('received SIGINT', signal_number=2)", 130, ""),
+        ("flag.set('received SIGINT', signal_number=2)", 130, "ended at once; the same command goes on from here\n"),
         ("flag.fail(ValueError('the disk is full'))", 1, "error: the disk is full\n"),
         (
             "flag.set('the deadline is over', planned=True)",
