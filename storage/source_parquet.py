@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from records.errors import UserError
+from records.errors import ReelscribeError, UserError
 from records.items import Metadata
 from storage.columns import ID_COLUMNS, SIZE_COLUMNS, TITLE_COLUMNS, Columns, chosen, required
 from storage.line_files import holds_bytes, is_bytes, text_of
 from storage.prefetch import in_order
 from storage.source_items import LeftOut, LeftOutReason, SourceItem, media_extension, shown
-from storage.source_objects import SourceObject, has_unicode_name, source_objects
+from storage.source_objects import SourceObject, broken_file, has_unicode_name, source_objects
 
 PARQUET_ENDINGS = (".parquet",)
 _BATCH_ROWS = 8192
@@ -58,11 +58,10 @@ class ParquetSource:
                     for line in batch.to_pylist():
                         yield _item(source, roles, row, line)
                         row += 1
-        except UserError:
+        except ReelscribeError:
             raise
         except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:  # as in storage.line_files
-            words = " ".join(str(error).split()) or type(error).__name__
-            yield LeftOut(reason=LeftOutReason.BROKEN_FILE, name=f"{source.name}: {words}")
+            yield broken_file(source, error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
