@@ -1,4 +1,4 @@
-"""Objects named like a folder, as the S3 console's "Create folder", rclone and Hadoop leave them: no items, no error."""
+"""Objects named like a folder, as the S3 console, rclone and Hadoop leave them: no items, and no error."""
 
 from pathlib import Path
 
