@@ -9,9 +9,7 @@ its lease between its last look at it and its commit may commit files that a pru
 """
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 from records.errors import BusyError, ReelscribeError, UserError
 from records.items import Metadata
@@ -23,6 +21,7 @@ from storage.catalog_paths import FOLDER, index_folder, is_of_attempt, revision_
 from storage.catalog_writer import CatalogWriter
 from storage.leases import Check, unchecked
 from storage.source_items import Listing
+from storage.spill import spill_folder
 from storage.stores import Store
 
 
@@ -62,8 +61,8 @@ def refresh(
     base = Catalog.open(store)
     if base is not None:
         base.check_source(source, source_format)
-    with tempfile.TemporaryDirectory(prefix="catalog-refresh-") as folder:
-        join = Join(Path(folder), order_by)
+    with spill_folder() as folder:
+        join = Join(folder, order_by)
         join.take(listing, metadata if metadata is not None else ())
         _compare(store, base, join)
         counts = join.counts
