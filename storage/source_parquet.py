@@ -58,7 +58,7 @@ class ParquetSource:
                     for line in batch.to_pylist():
                         yield _item(source, roles, row, line)
                         row += 1
-        except ReelscribeError:
+        except (ReelscribeError, MemoryError):  # Arrow's is an ArrowException
             raise
         except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:  # as in storage.line_files
             yield broken_file(source, error)
@@ -163,8 +163,8 @@ def _item(source: SourceObject, roles: _Roles, row: int, line: Mapping[str, Any]
         video_id = video_id.rpartition(".")[0]
     used = {roles.id, roles.title, roles.size, roles.bytes}
     size = line[roles.size] if roles.size is not None else None
-    if size is not None and not isinstance(size, int):
-        raise UserError(f"{source.name}: row {row}: {roles.size} is no whole number")
+    if size is not None and (not isinstance(size, int) or size < 0):
+        raise UserError(f"{source.name}: row {row}: {roles.size} is no whole number of bytes: {size}")
     others = [name for name in roles.plain if name not in used]
     metadata = Metadata(
         title=text_of(line[roles.title]) if roles.title is not None else "",

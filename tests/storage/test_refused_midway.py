@@ -116,3 +116,13 @@ def test_a_web_server_that_refuses_is_told_apart_from_one_without_the_object() -
         raise_typed(root, "a.tar", HttpStatusError(404))
     raise_typed(root, "a.tar", HttpStatusError(416))
     raise_typed(root, "a.tar", ValueError("a bug of ours"))
+
+
+def test_a_listing_without_memory_leaves_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    (tmp_path / "a.parquet").write_bytes(parquet(tmp_path))
+    monkeypatch.setattr(pq, "ParquetFile", full)
+    with pytest.raises(MemoryError):
+        listed(str(tmp_path), format="parquet")
