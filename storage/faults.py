@@ -249,10 +249,13 @@ def redact(uri: str) -> str:
 
 
 def without_password(uri: str) -> str:
-    """A URI without passwords, the same where it has none; of http(s) and S3 without the user as well."""
+    """A URI without passwords, the same where it has none; of http(s) and S3 without the user as well.
+
+    What stands before the `@` of `github://organisation:repository@commit/path` is none.
+    """
     scheme, separator, rest = uri.partition("://")
     kind = scheme.lower()
-    if not separator or kind == "file" or (kind in ("s3", "s3a") and rest.startswith("arn:")):
+    if not separator or kind in ("file", "github") or (kind in ("s3", "s3a") and rest.startswith("arn:")):
         return uri
     end = min((place for mark in "/?#" if (place := rest.find(mark)) >= 0), default=len(rest))
     user, at, host = rest[:end].rpartition("@")
