@@ -24,6 +24,7 @@ from pipeline.worth_markdown import to_json, to_markdown
 from pipeline.worth_plot import to_png
 from records.errors import UserError
 from recsys.interactions import read_interactions
+from storage.faults import redact
 from storage.release_reader import ReleaseReader
 from storage.stores import Store
 
@@ -176,8 +177,8 @@ def table_of(
     """Everything that is known at the end."""
     costs = [result.cost for result in outcome.results.values()]
     return WorthTable(
-        interactions=interactions,
-        release=release.uri if release is not None else "",
+        interactions=redact(interactions),
+        release=redact(release.uri) if release is not None else "",
         items=len(data.catalogue),
         exclusions=data.exclusions,
         features=tuple(features.report for features in data.features.values()),

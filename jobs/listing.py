@@ -1,6 +1,6 @@
 """Listing a source into the catalog: the part that `jobs.annotate` and `jobs.catalog` share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from storage.catalog import Catalog
 from storage.catalog_change import CatalogChange
 from storage.catalog_refresh import refresh
 from storage.columns import Columns, parse_columns
+from storage.leases import Check, unchecked
 from storage.metadata import read_metadata
 from storage.signed_urls import unsigned
 from storage.source_items import SourceItem
@@ -33,7 +34,7 @@ def list_into_catalog(
     source_format: str | None = None,
     columns: str | None = None,
     order_by: str | None = None,
-    check: Callable[[], None] = lambda: None,
+    check: Check = unchecked,
 ) -> CatalogChange | None:
     """Lists the source where there is no catalog yet, where asked to, or where there is metadata to take in.
 

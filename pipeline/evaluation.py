@@ -15,6 +15,7 @@ from recsys.measure import LIST_LENGTH
 from recsys.model import ModelConfig
 from recsys.protocol import Exclusions, ProtocolConfig, Split, split_interactions
 from recsys.slices import SliceConfig
+from storage.faults import redact
 from storage.release_reader import ReleaseReader, read_vectors
 
 MODELS = ("two_towers", "sasrec")
@@ -72,9 +73,9 @@ class BroughtFeatures:
         name, equals, rest = text.partition("=")
         uri, comma, ids_uri = rest.partition(",")
         if not equals or not name or not uri or (comma and not ids_uri):
-            raise UserError(f"--features {text}: expected NAME=VECTORS.npy or NAME=VECTORS.npy,IDS")
+            raise UserError(f"--features {redact(text)}: expected NAME=VECTORS.npy or NAME=VECTORS.npy,IDS")
         if name == ID or "+" in name or "/" in name:
-            raise UserError(f"--features {text}: {name!r} is no name for features")
+            raise UserError(f"--features {redact(text)}: {name!r} is no name for features")
         return cls(name=name, uri=uri, ids_uri=ids_uri or None)
 
 

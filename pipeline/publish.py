@@ -125,6 +125,7 @@ class Publish:
                     "(a release never changes)"
                 )
             return self._point("unchanged", there.counts["items"], ())
+        self.lease.check()
         self._releases.clear(self.name, keep_work=self._plan.work)
         self._releases.begin_work(self.name, self._plan.work)
         config = self.config
@@ -160,6 +161,7 @@ class Publish:
         )
         files = whole.write(gathered.done, gathered.dimension, run)
         sample = encode_table(gathered.sample.drop_columns(["shard_id"]))
+        self.lease.check()  # what is written over may be another's, and finished
         small = {"report.html": (report, 0), "sample.parquet": (sample, len(gathered.sample))}
         self._releases.write_over([(release_path(self.name, path), data) for path, (data, _) in small.items()])
         files += [ReleaseFile(path=path, size_bytes=len(data), rows=rows) for path, (data, rows) in small.items()]
@@ -221,6 +223,7 @@ class Publish:
     ) -> None:
         """The manifest, once everything that it names is there and nothing else is."""
         ordered = sorted(files, key=lambda file: PurePosixPath(file.path).parts)
+        self.lease.check()
         self._releases.abort_uploads(self.name)
         self._releases.remove_others(self.name, {file.path: file.size_bytes for file in ordered})
         self.lease.check()

@@ -13,6 +13,7 @@ from models.resolve import resolve_model
 from pipeline.cells import digest
 from records.errors import UserError
 from records.fingerprint import fingerprint
+from storage.faults import redact
 from storage.metadata import read_metadata
 from storage.release_reader import ReleaseReader
 from storage.stores import Store
@@ -41,7 +42,7 @@ def title_release(store: Store, titles_uri: str, encoder: str) -> ReleaseReader:
     lines = {video_id: metadata.title for video_id, metadata in read_metadata(titles_uri)}
     ids, titles = list(lines), list(lines.values())
     if not any(titles):
-        raise UserError(f"{titles_uri} holds no title")
+        raise UserError(f"{redact(titles_uri)} holds no title")
     model = resolve_model(encoder)
     name = fingerprint(
         stage="titles",

@@ -94,13 +94,18 @@ def npy_header(rows: int, dimension: int, dtype: VectorDtype) -> bytes:
     return buffer.getvalue()
 
 
+def is_release_name(name: str) -> bool:
+    """Whether a release may be called so."""
+    return _NAME.fullmatch(name) is not None and name.upper() != LATEST
+
+
 def checked_name(name: str) -> str:
     """A release's name, once it is known to be one.
 
     Raises:
         UserError: It is empty, too long, holds other characters than letters, digits, `.`, `_`, `-`, or is `LATEST`.
     """
-    if not _NAME.fullmatch(name) or name.upper() == LATEST:
+    if not is_release_name(name):
         raise UserError(f"--release {name!r}: letters, digits, '.', '_' and '-', at most 100, and not {LATEST}")
     return name
 

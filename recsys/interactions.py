@@ -17,6 +17,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from records.errors import UserError
+from storage.faults import redact
+from storage.source_objects import object_name, split_uri
 from storage.stores import Store
 
 USER_COLUMNS = ("user", "user_id")
@@ -49,23 +51,24 @@ def read_interactions(uri: str) -> Interactions:
         UserError: No such file, a damaged one, no known format, a column that is missing, or a line without a user,
             item or time.
     """
-    folder, _, name = uri.rpartition("/")
-    store = Store.open(folder or ("/" if uri.startswith("/") else "."))
+    folder, name = split_uri(uri)
+    store = Store.open(folder)
+    where = redact(store.uri(name))
     readers = {".tsv": _pairs, ".csv": _csv_table, ".parquet": _parquet_table}
-    reader = next((reader for ending, reader in readers.items() if name.lower().endswith(ending)), None)
+    reader = next((reader for ending, reader in readers.items() if object_name(uri).endswith(ending)), None)
     if reader is None:
-        raise UserError(f"{store.uri(name)}: interactions must be one of {', '.join(readers)}")
+        raise UserError(f"{where}: interactions must be one of {', '.join(readers)}")
     try:
         file = store.open_input(name)
     except FileNotFoundError:
-        raise UserError(f"{store.uri(name)}: no such file of interactions") from None
+        raise UserError(f"{where}: no such file of interactions") from None
     try:
-        interactions = reader(file, store.uri(name))
+        interactions = reader(file, where)
     # An OSError is what pyarrow makes of a damaged page.
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{store.uri(name)} cannot be read: {' '.join(str(error).split())}") from None
+        raise UserError(f"{where} cannot be read: {' '.join(str(error).split())}") from None
     if not len(interactions):
-        raise UserError(f"{store.uri(name)} holds no interaction")
+        raise UserError(f"{where} holds no interaction")
     return interactions
 
 

@@ -71,6 +71,15 @@ class Revision:
     attempt: int = NONE
     """In the names of all files that this listing wrote; NONE where it was made before listings had one."""
 
+    def check(self, shards: int) -> None:
+        """Holds it against the lines of its table of shards: what no longer counts as a shard would be removed.
+
+        Raises:
+            ValueError: They are not as many as it says.
+        """
+        if shards != self.shard_count:
+            raise ValueError(f"{shards} shards, where {revision_path(self.revision)} says {self.shard_count}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
@@ -129,7 +138,9 @@ class Catalog:
             said = Revision(**json.loads(store.read_bytes(path)))
         table = shard_files_path(revision, said.attempt)
         with undamaged(store.uri(table), DAMAGED):
-            return cls(store, said, ShardFiles.decode(store.read_bytes(table), with_attempts=said.attempt != NONE))
+            files = ShardFiles.decode(store.read_bytes(table), with_attempts=said.attempt != NONE)
+            said.check(len(files.removed))
+            return cls(store, said, files)
 
     def _records(self, record: type[T], path: str) -> list[T]:
         with undamaged(self._store.uri(path), DAMAGED):

@@ -9,9 +9,7 @@ its lease between its last look at it and its commit may commit files that a pru
 """
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 from records.errors import BusyError, ReelscribeError, UserError
 from records.items import Metadata
@@ -21,7 +19,9 @@ from storage.catalog_index import index_files, read_index
 from storage.catalog_join import Join
 from storage.catalog_paths import FOLDER, index_folder, is_of_attempt, revision_path, shard_files_path
 from storage.catalog_writer import CatalogWriter
+from storage.leases import Check, unchecked
 from storage.source_items import Listing
+from storage.spill import spill_folder
 from storage.stores import Store
 
 
@@ -35,7 +35,7 @@ def refresh(
     first_shard_items: int | None = None,
     order_by: str | None = None,
     source_format: str = "files",
-    check: Callable[[], None] = lambda: None,
+    check: Check = unchecked,
 ) -> CatalogChange:
     """Commits a listing as the catalog's next revision, unless it changes nothing. The caller holds the lease.
 
@@ -49,7 +49,7 @@ def refresh(
         first_shard_items: Items of the catalog's very first shard, so that a first try of a few items is a whole shard.
         order_by: A numeric metadata column: new shards are cut with its high values first, instead of in listing order.
         source_format: How the source was read, likewise the same for the life of a catalog.
-        check: Called before each write: raises BusyError where the caller's lease was lost.
+        check: Called before each write, with `ask` before the last: raises BusyError where the caller's lease was lost.
 
     Raises:
         UserError: The catalog lists another source, `shard_size` is below 1, or no item has a number in `order_by`.
@@ -61,8 +61,8 @@ def refresh(
     base = Catalog.open(store)
     if base is not None:
         base.check_source(source, source_format)
-    with tempfile.TemporaryDirectory(prefix="catalog-refresh-") as folder:
-        join = Join(Path(folder), order_by)
+    with spill_folder() as folder:
+        join = Join(folder, order_by)
         join.take(listing, metadata if metadata is not None else ())
         _compare(store, base, join)
         counts = join.counts
@@ -84,7 +84,7 @@ def refresh(
             ):
                 _refuse_overtaken(store, base)
                 store.create_many(_checked(files, check))
-            check()
+            check(ask=True)
         except (ReelscribeError, OSError):
             with contextlib.suppress(ReelscribeError, OSError):  # what is left goes with the next jobs.prune
                 store.delete([entry.path for entry in store.list(FOLDER) if is_of_attempt(entry.path, writer.attempt)])
@@ -109,7 +109,7 @@ def _refuse_overtaken(store: Store, base: Catalog | None) -> None:
         raise BusyError(f"{store.root}: another listing committed revision {newest} meanwhile")
 
 
-def _checked(files: Iterable[tuple[str, bytes]], check: Callable[[], None]) -> Iterator[tuple[str, bytes]]:
+def _checked(files: Iterable[tuple[str, bytes]], check: Check) -> Iterator[tuple[str, bytes]]:
     """The files, each after another look at the lease."""
     for file in files:
         check()

@@ -38,6 +38,7 @@ _UNREACHABLE_ERRNO = {
     errno.ENETUNREACH,
     errno.EHOSTUNREACH,
     errno.EREMOTEIO,
+    errno.ENOTCONN,
 }
 
 
@@ -131,11 +132,17 @@ def s3_status(error: BaseException | None) -> tuple[int, str]:
     return 0, ""
 
 
-def classify(error: BaseException) -> FailureKind | None:
-    """What an error of a store means for the item being read, or None where it is none of a store's faults."""
+def _answered(error: BaseException) -> tuple[int, str]:
+    """The HTTP status behind an error, of any kind of store, and the error code of S3."""
     status, code = s3_status(error)
     if status == 0 and isinstance(error, (aiohttp.ClientResponseError, HttpStatusError)):
         status = error.status
+    return status, code
+
+
+def classify(error: BaseException) -> FailureKind | None:
+    """What an error of a store means for the item being read, or None where it is none of a store's faults."""
+    status, code = _answered(error)
     if status:
         return _classify_status(status, code)
     if isinstance(error, (TimeoutError, boto.ConnectTimeoutError, boto.ReadTimeoutError)):
@@ -177,6 +184,23 @@ def _classify_status(status: int, code: str) -> FailureKind | None:
     if status >= 500 or code in ("OperationAborted", "ConditionalRequestConflict", "IncompleteBody"):
         return FailureKind.UNREACHABLE
     return None
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether a store answered that it will not do what it was asked: one of its keys is disabled, a header is wrong.
+
+    An answer that the object ends before the range that was asked for is none.
+    """
+    status, _ = _answered(error)
+    return status not in (0, 416) and classify(error) is None
+
+
+def is_of_content(error: OSError) -> bool:
+    """Whether an error while an object was read tells of the object: damaged, gone, or shorter than it was.
+
+    What Arrow says of a damaged page has no number; all that has one is said by a disk or a store of itself.
+    """
+    return error.errno is None or isinstance(error, FileNotFoundError) or s3_status(error)[0] == 416
 
 
 def is_transient(error: BaseException) -> bool:
@@ -225,10 +249,13 @@ def redact(uri: str) -> str:
 
 
 def without_password(uri: str) -> str:
-    """A URI without passwords, the same where it has none; of http(s) and S3 without the user as well."""
+    """A URI without passwords, the same where it has none; of http(s) and S3 without the user as well.
+
+    What stands before the `@` of `github://organisation:repository@commit/path` is none.
+    """
     scheme, separator, rest = uri.partition("://")
     kind = scheme.lower()
-    if not separator or kind == "file" or (kind in ("s3", "s3a") and rest.startswith("arn:")):
+    if not separator or kind in ("file", "github") or (kind in ("s3", "s3a") and rest.startswith("arn:")):
         return uri
     end = min((place for mark in "/?#" if (place := rest.find(mark)) >= 0), default=len(rest))
     user, at, host = rest[:end].rpartition("@")

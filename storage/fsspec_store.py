@@ -17,7 +17,7 @@ from typing import Any
 import fsspec
 
 from storage.backends import Entry, Piece
-from storage.faults import redact
+from storage.faults import redact, without_password
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +33,12 @@ class FsspecBackend:
         self._filesystem: Any
         self._filesystem, self._base = fsspec.core.url_to_fs(uri, use_listings_cache=False)
         self._base = self._base.rstrip("/")
-        self._root = redact(uri).rstrip("/") + "/"
+        self._root = without_password(uri).rstrip("/") + "/"
         self._is_output = False
 
     @property
     def root(self) -> str:
-        """The URI with `/` at its end, without password or query; a user names a container or account and stays."""
+        """The URI with `/` at its end, without password; a user names a container, `?` and `#` belong to names."""
         return self._root
 
     def check(self) -> None:
@@ -64,7 +64,9 @@ class FsspecBackend:
         """Exclusive create."""
         if not self._is_output:
             self._is_output = True
-            logger.warning("%s: no conditional replace on this kind of store; run one job at a time", self._root)
+            logger.warning(
+                "%s: no conditional replace on this kind of store; run one job at a time", redact(self._root)
+            )
         self._filesystem.makedirs(self._path(path).rpartition("/")[0], exist_ok=True)
         try:
             self._filesystem.pipe_file(self._path(path), data, mode="create")

@@ -5,6 +5,7 @@ rows of one shard are read without the rest. A file goes once every shard in it 
 not grow with how long the killed run had run.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from storage.stores import Store
 from storage.tables import check_types, encode_table, open_parquet, undamaged
 
 _ROW_GROUP_ROWS = 64
+_NAME = re.compile(r"([0-9]{8,})\.parquet")
+"""A file of a journal; what else lies beside them is nobody's."""
 _DAMAGED = "delete it, and its rows run again"
 
 Wanted = Callable[[str, str], bool]
@@ -117,9 +120,9 @@ class Journal:
     def _number(self) -> int:
         """The number of the next file, behind those that were there before."""
         if self._next is None:
-            paths = [entry.path for entry in self._store.list(self._folder)]
-            self._files = {path: JournalFile.open(self._store, path) for path in paths}
-            self._next = max((int(path.rpartition("/")[2].partition(".")[0]) for path in paths), default=-1) + 1
+            numbers = dict(_numbered(self._store, self._folder))
+            self._files = {path: JournalFile.open(self._store, path) for path in numbers}
+            self._next = max(numbers.values(), default=-1) + 1
         return self._next
 
     def _note(self, path: str, shards: Sequence[str]) -> None:
@@ -133,13 +136,20 @@ class Journal:
 
 def journal_files(store: Store, run_id: str) -> Iterator[JournalFile]:
     """The files of one run's journal, oldest first; one that its run removes meanwhile is left out."""
-    for entry in store.list(f"runs/{run_id}/journal/"):
+    for path, _ in _numbered(store, f"runs/{run_id}/journal/"):
         try:
-            yield JournalFile.open(store, entry.path)
+            yield JournalFile.open(store, path)
         except FileNotFoundError:
             continue
 
 
 def delete_run_journals(store: Store, run_id: str) -> None:
     """Removes a run's journal, whose shards are all committed."""
-    store.delete([entry.path for entry in store.list(f"runs/{run_id}/journal/")])
+    store.delete([path for path, _ in _numbered(store, f"runs/{run_id}/journal/")])
+
+
+def _numbered(store: Store, folder: str) -> Iterator[tuple[str, int]]:
+    """Path and number of each file of a journal, oldest first."""
+    for entry in store.list(folder):
+        if match := _NAME.fullmatch(entry.path[len(folder) :]):
+            yield entry.path, int(match[1])

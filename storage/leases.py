@@ -13,7 +13,7 @@ import time
 import uuid
 from dataclasses import replace
 from types import TracebackType
-from typing import Literal
+from typing import Literal, Protocol
 
 from records.errors import BusyError, FailureKind, TransientError, UserError
 from storage.lease_records import LeaseRecord, is_dead_here, is_here, now, overlaps, record_of_this_process
@@ -31,6 +31,16 @@ _RELEASE_TRIES = 3
 _LOOKS_A_TERM = 10
 
 
+class Check(Protocol):
+    """Raises BusyError where a lease was lost: `Lease.check`."""
+
+    def __call__(self, *, ask: bool = False) -> None: ...
+
+
+def unchecked(*, ask: bool = False) -> None:
+    """Of who holds no lease."""
+
+
 class Lease:
     """A held lease, renewed in the background until it is released. Use it as a context manager."""
 
@@ -39,7 +49,7 @@ class Lease:
         self._path = path
         self._record = record
         self._token = token
-        self._renewed = time.monotonic()
+        self._renewed = _clock_seconds()
         self._stop = threading.Event()
         self.lost = threading.Event()
         """Set once another run holds the lease, or it could not be renewed for a whole term."""
@@ -97,14 +107,18 @@ class Lease:
             if taken and stored is not None and stored[0].owner == record.owner:
                 return cls(store, path, record, stored[1])
 
-    def check(self) -> None:
+    def check(self, *, ask: bool = False) -> None:
         """Raises where the lease was lost.
+
+        Args:
+            ask: Whether to ask the store also where the last renewal is not long ago by this machine's clock, which a
+                virtual machine that was paused may not have seen move.
 
         Raises:
             BusyError: Another run may hold it now.
         """
-        overdue = not self._stop.is_set() and time.monotonic() - self._renewed > self._record.ttl_seconds
-        if self.lost.is_set() or (overdue and not self._is_held()):
+        overdue = not self._stop.is_set() and _clock_seconds() - self._renewed > self._record.ttl_seconds
+        if self.lost.is_set() or ((ask or overdue) and not self._is_held()):
             raise BusyError(f"run {self._record.run_id} lost {self._store.uri(self._path)}: another run may hold it")
 
     def _is_held(self) -> bool:
@@ -146,7 +160,7 @@ class Lease:
                 held = self._write(released=False)
             except (TransientError, UserError, OSError) as error:
                 logger.warning("the lease could not be renewed yet: %s", error)
-                held = time.monotonic() - self._renewed <= term
+                held = _clock_seconds() - self._renewed <= term
             if not held:
                 logger.error("run %s lost its lease", self._record.run_id)
                 self.lost.set()
@@ -158,7 +172,7 @@ class Lease:
         Raises:
             TransientError: It is still this run's, but what it holds could not be replaced: a token was garbled.
         """
-        started = time.monotonic()
+        started = _clock_seconds()
         record = replace(self._record, nonce=uuid.uuid4().hex, renewed_at=now(), released=released)
         written = self._store.replace(self._path, record.encode(), self._token)
         found = _read(self._store, self._path)
@@ -172,6 +186,12 @@ class Lease:
             raise TransientError(FailureKind.UNREACHABLE, f"{self._store.uri(self._path)} is ours but was not replaced")
         self._token, self._renewed = found[1], started
         return True
+
+
+def _clock_seconds() -> float:
+    """Seconds since some moment, those of a suspended machine included where its system counts them."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 def _read(store: Store, path: str) -> tuple[LeaseRecord, str] | None:

@@ -24,6 +24,8 @@ T = TypeVar("T")
 TEMPORARY = ".tmp"
 _LOCK = "lock"
 _UPLOADS = "uploads"
+_FOLDER_TRIES = 20
+"""Another process may remove a folder as often as it makes one itself."""
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -138,8 +140,7 @@ class LocalBackend:
         """An empty file of its own, in a folder that says what it will become."""
         token = f"{uuid.uuid4().hex}.part"
         file = self._upload(path, token)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch(exist_ok=False)
+        _in_folder(file.parent, lambda: file.touch(exist_ok=False))
         return token
 
     def put_piece(self, path: str, token: str, piece: Piece, data: bytes) -> str:
@@ -230,14 +231,29 @@ def _token(status: os.stat_result) -> str:
 
 def _in_folder(folder: Path, make: Callable[[], T]) -> T:
     """Makes something in a folder that another process may remove as empty at the same moment."""
-    for last_try in (False, False, False, True):
-        folder.mkdir(parents=True, exist_ok=True)
+    for last_try in (*(_FOLDER_TRIES - 1) * (False,), True):
         try:
+            _make_folder(folder)
             return make()
         except FileNotFoundError:
             if last_try:
                 raise
     raise AssertionError("the last try returns or raises")
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder and those above it.
+
+    Raises:
+        FileNotFoundError: One went in the same moment.
+        NotADirectoryError: A file has its name.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # pathlib's, where it is no folder once it looks: a file, or gone by then
+        if folder.exists():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder)) from None
 
 
 def _flush_folder(folder: Path) -> None:

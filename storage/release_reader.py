@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from records.errors import UserError
+from records.errors import ReelscribeError, UserError
+from storage.faults import redact
+from storage.releases import latest_release, release_path
+from storage.source_objects import object_name, split_uri
 from storage.stores import Store
 
 ID_COLUMNS = ("video_id", "item", "id")
 """Names under which ids are looked for in a file that comes with vectors, the first that is there."""
 
 _HAS = "has_"
+_NO_NPY = (ValueError, TypeError, OverflowError, EOFError, OSError, SyntaxError, RecursionError, TokenError)
+"""What numpy says of damage: the header is a Python literal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +68,15 @@ class ReleaseReader:
         store = Store.open(uri)
         prefix = ""
         if not store.exists("manifest.json"):
-            try:
-                prefix = f"releases/{store.read_bytes('releases/LATEST').decode().strip()}/"
-            except FileNotFoundError:
-                raise UserError(f"{store.root} holds neither manifest.json nor releases/LATEST: no release") from None
+            latest = latest_release(store)
+            if latest is None:
+                where = redact(store.root)
+                raise UserError(f"{where} holds neither manifest.json nor releases/LATEST: no release")
+            prefix = release_path(latest, "")
         manifest = _json(store, f"{prefix}manifest.json")
         table = _parquet(store, f"{prefix}item_ids.parquet", None)
         if "video_id" not in table.column_names:
-            raise UserError(f"{store.uri(prefix)}item_ids.parquet has no column video_id")
+            raise UserError(f"{_shown(store, prefix)}item_ids.parquet has no column video_id")
         views = [name.removeprefix(_HAS) for name in table.column_names if name.startswith(_HAS)]
         return cls(
             store=store,
@@ -96,9 +103,9 @@ class ReleaseReader:
             UserError: There is no such view, or its file does not fit the ids or the manifest's dimension.
         """
         if view not in self.has:
-            raise UserError(f"{self.uri} has no view {view!r}; it has {', '.join(self.has)}")
+            raise UserError(f"{redact(self.uri)} has no view {view!r}; it has {', '.join(self.has)}")
         values = read_npy(self.store, f"{self.prefix}vectors/{view}.npy")
-        where = f"{self.uri}vectors/{view}.npy"
+        where = f"{redact(self.uri)}vectors/{view}.npy"
         if values.ndim != 2 or len(values) != len(self.item_ids):
             raise UserError(f"{where} holds {values.shape}, for {len(self.item_ids)} lines of item_ids.parquet")
         dimension = self.manifest.get("dimension")
@@ -132,9 +139,9 @@ def read_vectors(uri: str, ids_uri: str | None, default_ids: Sequence[str] | Non
     values = read_npy(store, name)
     ids = _ids(ids_uri) if ids_uri is not None else default_ids
     if ids is None:
-        raise UserError(f"{store.uri(name)}: whose vectors are these? Name a file of ids behind a comma")
+        raise UserError(f"{_shown(store, name)}: whose vectors are these? Name a file of ids behind a comma")
     if values.ndim != 2 or len(values) != len(ids):
-        raise UserError(f"{store.uri(name)} holds {values.shape}, for {len(ids)} ids")
+        raise UserError(f"{_shown(store, name)} holds {values.shape}, for {len(ids)} ids")
     return ViewVectors(item_ids=ids, values=values, present=np.ones(len(values), dtype=bool))
 
 
@@ -147,28 +154,32 @@ def read_npy(store: Store, path: str) -> npt.NDArray[Any]:
     try:
         array: npt.NDArray[Any] = np.load(io.BytesIO(store.read_bytes(path)), allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(f"{store.uri(path)}: no such file of vectors") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{store.uri(path)} is no .npy file: {' '.join(str(error).split())}") from None
+        raise UserError(f"{_shown(store, path)}: no such file of vectors") from None
+    except ReelscribeError:  # the store's: a UserError is a ValueError too
+        raise
+    except MemoryError as error:  # what a damaged header says of the shape may be no truth
+        raise UserError(f"{_shown(store, path)} is damaged or does not fit into memory: {error}") from None
+    except _NO_NPY as error:
+        raise UserError(f"{_shown(store, path)} is no .npy file: {' '.join(str(error).split())}") from None
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.floating):
-        raise UserError(f"{store.uri(path)}: vectors must be floats, in .npy")
+        raise UserError(f"{_shown(store, path)}: vectors must be floats, in .npy")
     return array
 
 
 def _ids(uri: str) -> Sequence[str]:
     store, name = _file(uri)
-    if name.lower().endswith(".parquet"):
+    if object_name(uri).endswith(".parquet"):
         table = _parquet(store, name, None)
         column = next((column for column in ID_COLUMNS if column in table.column_names), None)
         if column is None:
-            raise UserError(f"{store.uri(name)} has no column {' or '.join(ID_COLUMNS)}")
+            raise UserError(f"{_shown(store, name)} has no column {' or '.join(ID_COLUMNS)}")
         return _texts(table[column])
     try:
         return [line.strip() for line in store.read_bytes(name).decode("utf-8-sig").splitlines() if line.strip()]
     except FileNotFoundError:
-        raise UserError(f"{store.uri(name)}: no such file of ids") from None
+        raise UserError(f"{_shown(store, name)}: no such file of ids") from None
     except UnicodeDecodeError:
-        raise UserError(f"{store.uri(name)}: ids must be Parquet, or UTF-8 text with one id a line") from None
+        raise UserError(f"{_shown(store, name)}: ids must be Parquet, or UTF-8 text with one id a line") from None
 
 
 def _texts(column: "pa.ChunkedArray[Any]") -> list[str]:
@@ -179,19 +190,25 @@ def _texts(column: "pa.ChunkedArray[Any]") -> list[str]:
 
 
 def _file(uri: str) -> tuple[Store, str]:
-    folder, _, name = uri.rpartition("/")
-    return Store.open(folder or ("/" if uri.startswith("/") else ".")), name
+    folder, name = split_uri(uri)
+    return Store.open(folder), name
+
+
+def _shown(store: Store, path: str) -> str:
+    return redact(store.uri(path))
 
 
 def _json(store: Store, path: str) -> Mapping[str, Any]:
     try:
         value = json.loads(store.read_bytes(path))
     except FileNotFoundError:
-        raise UserError(f"{store.uri(path)} is missing: the release is not finished") from None
-    except ValueError as error:
-        raise UserError(f"{store.uri(path)} is not JSON: {error}") from None
+        raise UserError(f"{_shown(store, path)} is missing: the release is not finished") from None
+    except ReelscribeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{_shown(store, path)} is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise UserError(f"{store.uri(path)} holds no manifest")
+        raise UserError(f"{_shown(store, path)} holds no manifest")
     return value
 
 
@@ -199,6 +216,6 @@ def _parquet(store: Store, path: str, columns: list[str] | None) -> pa.Table:
     try:
         return pq.read_table(store.open_input(path), columns=columns)
     except FileNotFoundError:
-        raise UserError(f"{store.uri(path)} is missing: the release is broken") from None
+        raise UserError(f"{_shown(store, path)} is missing: the release is broken") from None
     except (pa.ArrowInvalid, KeyError, OSError) as error:  # a damaged page is an OSError to pyarrow
-        raise UserError(f"{store.uri(path)} cannot be read: {' '.join(str(error).split())}") from None
+        raise UserError(f"{_shown(store, path)} cannot be read: {' '.join(str(error).split())}") from None

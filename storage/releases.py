@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from records.errors import ReelscribeError, UserError
-from records.releases import LATEST, Manifest
+from records.releases import LATEST, Manifest, is_release_name
+from storage.faults import redact
 from storage.stores import Store
 
 LEASE = "publish"
@@ -35,18 +36,21 @@ class Releases:
         """
         path = release_path(name, "manifest.json")
         try:
-            return Manifest.decode(self._store.read_bytes(path))
+            data = self._store.read_bytes(path)
         except FileNotFoundError:
             return None
+        try:
+            return Manifest.decode(data)
         except UserError as error:
             raise UserError(f"{self._store.uri(path)}: {error}") from None
 
     def latest(self) -> str | None:
-        """The name that LATEST holds."""
-        try:
-            return self._store.read_bytes(f"releases/{LATEST}").decode().strip()
-        except FileNotFoundError:
-            return None
+        """The name that LATEST holds.
+
+        Raises:
+            UserError: It holds none.
+        """
+        return latest_release(self._store)
 
     def point_latest(self, name: str) -> bool:
         """Moves LATEST; False where it was there already.
@@ -138,6 +142,23 @@ class Releases:
 
     def _delete(self, prefix: str) -> None:
         self._store.delete(self._paths(prefix))
+
+
+def latest_release(store: Store) -> str | None:
+    """The name that an output's LATEST holds, or None where it has no release.
+
+    Raises:
+        UserError: It holds none.
+    """
+    path = f"releases/{LATEST}"
+    try:
+        data = store.read_bytes(path)
+    except FileNotFoundError:
+        return None
+    name = data.decode("utf-8", "replace").strip()
+    if not is_release_name(name):
+        raise UserError(f"{redact(store.uri(path))} is damaged: write the name of a release into it")
+    return name
 
 
 def release_path(name: str, path: str) -> str:

@@ -62,10 +62,13 @@ class S3Backend:
         return True
 
     def page(self, prefix: str, after: str) -> tuple[Iterator[Entry], bool]:
-        """One request, of up to a thousand keys."""
+        """One request, of up to a thousand keys.
+
+        An object named as the prefix itself, with which some tools mark a folder, is none below it.
+        """
         arguments = {"Prefix": self._prefix + prefix}
-        if after:
-            arguments["StartAfter"] = self._prefix + after
+        if start := self._prefix + after:
+            arguments["StartAfter"] = start
         reply = self._list(arguments)
         return map(self._entry, reply.get("Contents", ())), bool(reply.get("IsTruncated"))
 

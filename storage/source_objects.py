@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from records.errors import UserError
 from storage.backends import Entry
-from storage.faults import redact
+from storage.faults import describe, is_of_content, redact
 from storage.local_listing import entry_of
+from storage.source_items import LeftOut, LeftOutReason
 from storage.stores import Store
 
 
@@ -75,6 +76,19 @@ def has_unicode_name(source: SourceObject) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def broken_file(source: SourceObject, error: Exception) -> LeftOut:
+    """What a file leaves out that cannot be read from here on: items that are known from it count as gone.
+
+    Raises:
+        UserError: Its disk or store is to blame, which says nothing of its items.
+    """
+    if isinstance(error, OSError) and not is_of_content(error):
+        raise UserError(f"{source.name} cannot be read: {describe(error)}") from None
+    numbered = isinstance(error, OSError) and error.errno is not None
+    words = describe(error) if numbered else " ".join(str(error).split()) or type(error).__name__
+    return LeftOut(reason=LeftOutReason.BROKEN_FILE, name=f"{source.name}: {words}")
 
 
 def source_objects(uri: str, endings: tuple[str, ...]) -> Iterator[SourceObject]:

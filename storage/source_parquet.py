@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from records.errors import UserError
+from records.errors import ReelscribeError, UserError
 from records.items import Metadata
 from storage.columns import ID_COLUMNS, SIZE_COLUMNS, TITLE_COLUMNS, Columns, chosen, required
 from storage.line_files import holds_bytes, is_bytes, text_of
 from storage.prefetch import in_order
 from storage.source_items import LeftOut, LeftOutReason, SourceItem, media_extension, shown
-from storage.source_objects import SourceObject, has_unicode_name, source_objects
+from storage.source_objects import SourceObject, broken_file, has_unicode_name, source_objects
 
 PARQUET_ENDINGS = (".parquet",)
 _BATCH_ROWS = 8192
@@ -58,11 +58,10 @@ class ParquetSource:
                     for line in batch.to_pylist():
                         yield _item(source, roles, row, line)
                         row += 1
-        except UserError:
+        except (ReelscribeError, MemoryError):  # Arrow's is an ArrowException
             raise
         except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:  # as in storage.line_files
-            words = " ".join(str(error).split()) or type(error).__name__
-            yield LeftOut(reason=LeftOutReason.BROKEN_FILE, name=f"{source.name}: {words}")
+            yield broken_file(source, error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +163,8 @@ def _item(source: SourceObject, roles: _Roles, row: int, line: Mapping[str, Any]
         video_id = video_id.rpartition(".")[0]
     used = {roles.id, roles.title, roles.size, roles.bytes}
     size = line[roles.size] if roles.size is not None else None
-    if size is not None and not isinstance(size, int):
-        raise UserError(f"{source.name}: row {row}: {roles.size} is no whole number")
+    if size is not None and (not isinstance(size, int) or size < 0):
+        raise UserError(f"{source.name}: row {row}: {roles.size} is no whole number of bytes: {size}")
     others = [name for name in roles.plain if name not in used]
     metadata = Metadata(
         title=text_of(line[roles.title]) if roles.title is not None else "",

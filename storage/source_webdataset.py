@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 
 from records.errors import UserError
 from records.items import Metadata
-from storage.faults import describe
 from storage.line_files import text_of
 from storage.prefetch import in_order
 from storage.source_items import VIDEO_EXTENSIONS, LeftOut, LeftOutReason, SourceItem, media_extension, shown
-from storage.source_objects import SourceObject, has_unicode_name, source_objects
+from storage.source_objects import SourceObject, broken_file, has_unicode_name, source_objects
 from storage.tar_members import MOST_READ_BYTES, Member, TarReader
 
 _PACKED_ENDINGS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -65,7 +64,7 @@ def tar_items(source: SourceObject) -> Iterator[SourceItem | LeftOut]:
         finally:
             tar.close()
     except OSError as error:
-        yield LeftOut(reason=LeftOutReason.BROKEN_FILE, name=f"{source.name}: {describe(error)}")
+        yield broken_file(source, error)
 
 
 def _samples(source: SourceObject, tar: TarReader) -> Iterator[SourceItem | LeftOut]:

@@ -6,6 +6,7 @@ read. Of several generations the highest counts.
 
 import contextlib
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from storage.stores import Store
 from storage.tables import check_types, encode_table, open_parquet, read_table, undamaged
 
 _SUFFIX = ".parquet"
+_NAME = re.compile(r"([0-9]{8,})\.([0-9]+)\.parquet")
+"""A shard's file; what else lies beside them is nobody's."""
 _FAILURES = "failures"
 _STREAM_FAILURES = "stream_failures"
 
@@ -65,12 +68,11 @@ class StageTables:
     def files(self, stage: str, fingerprint: str) -> Iterator[tuple[str, int, int]]:
         """Shard, generation and size in bytes of every file, sorted by shard, generations ascending; streamed."""
         entries = self._store.list(_folder(stage, fingerprint))
-        listed = ((entry.path.rpartition("/")[2], entry.size_bytes) for entry in entries)
-        named = ((name.removesuffix(_SUFFIX).partition("."), size) for name, size in listed if name.endswith(_SUFFIX))
+        listed = ((_NAME.fullmatch(entry.path.rpartition("/")[2]), entry.size_bytes) for entry in entries)
+        named = ((match[1], int(match[2]), size) for match, size in listed if match is not None)
         # Names sort by shard; 10 sorts before 2, so the few generations of a shard are sorted as numbers here.
-        for shard_id, group in groupby(named, key=lambda file: file[0][0]):
-            for generation, size in sorted((int(parts[2]), size) for parts, size in group):
-                yield shard_id, generation, size
+        for _, group in groupby(named, key=lambda file: file[0]):
+            yield from sorted(group)
 
     def all_files(self, stage: str, fingerprint: str) -> Iterator[tuple[int, int]]:
         """Shard number and generation of every file, in no order: what a plan is made of.
@@ -78,9 +80,8 @@ class StageTables:
         A folder gives its names; a bucket is asked once for each thousand.
         """
         for name in self._store.names(_folder(stage, fingerprint)):
-            if name.endswith(_SUFFIX):
-                shard_id, _, generation = name[: -len(_SUFFIX)].partition(".")
-                yield int(shard_id), int(generation)
+            if match := _NAME.fullmatch(name):
+                yield int(match[1]), int(match[2])
 
     def generations(self, stage: str, fingerprint: str) -> Iterator[tuple[str, int]]:
         """Shard and its highest generation, sorted by shard: streamed, so memory does not grow with the catalog."""

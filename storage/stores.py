@@ -11,26 +11,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from records.errors import FailureKind, TransientError, UserError
+from records.errors import UserError
 from storage.backends import DELETE_PATHS, Backend, Entry, Piece, path_order
-from storage.faults import TRANSIENT, RetryConfig, TimeLimits, classify, describe, redact, s3_status, with_retries
+from storage.faults import RetryConfig, TimeLimits, redact, with_retries
 from storage.open_backend import open_backend
 from storage.range_reader import RangeReader
+from storage.store_errors import raise_typed
 
 T = TypeVar("T")
 
 _DEFAULT_RETRY: Final = RetryConfig()
 _DEFAULT_LIMITS: Final = TimeLimits()
 _PARALLEL_WRITES = 8
-_USER_ERRNO = {
-    errno.EROFS: "the file system is read-only",
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "larger than a file may be here",
-    errno.ENAMETOOLONG: "the name is too long for this file system",
-    errno.EISDIR: "this is a folder, not a file",
-    errno.ENOTDIR: "this or a folder above it is a file, not a folder",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,11 +166,13 @@ class Store:
             try:
                 for entry in entries:
                     if path_order(entry.path) <= path_order(after):
-                        raise UserError(f"{self.root} does not list its objects in order: use another kind of store")
+                        raise UserError(
+                            f"{redact(self.root)} does not list its objects in order: use another kind of store"
+                        )
                     after = entry.path
                     yield entry
             except OSError as error:
-                self._raise_typed(prefix, error)
+                raise_typed(self.root, prefix, error)
                 raise
 
     def entry(self, path: str) -> Entry:
@@ -204,7 +198,7 @@ class Store:
         try:
             yield from found
         except OSError as error:
-            self._raise_typed(folder, error)
+            raise_typed(self.root, folder, error)
             raise
 
     def folders(self, prefix: str) -> Sequence[str]:
@@ -276,20 +270,5 @@ class Store:
         try:
             return with_retries(self._retry, operation)
         except Exception as error:
-            self._raise_typed(path, error)
+            raise_typed(self.root, path, error)
             raise
-
-    def _raise_typed(self, path: str, error: Exception) -> None:
-        kind = classify(error)
-        where = redact(self.uri(path))
-        if s3_status(error)[1] == "NoSuchBucket":
-            raise UserError(f"{self.root}: there is no such bucket") from None
-        if isinstance(error, OSError) and error.errno in _USER_ERRNO and not s3_status(error)[0]:
-            raise UserError(f"{where}: {_USER_ERRNO[error.errno]}") from None
-        if kind is FailureKind.FORBIDDEN:
-            wanted = "credentials and permissions" if "://" in self.root else "permissions"
-            raise UserError(f"{where}: access refused ({describe(error)}): check {wanted}") from None
-        if kind is not None and kind in TRANSIENT:
-            raise TransientError(kind, f"{where}: {kind} ({describe(error)})") from None
-        if kind is FailureKind.NOT_FOUND:
-            raise FileNotFoundError(errno.ENOENT, "no such object", where) from None

@@ -31,7 +31,7 @@ def undamaged(uri: str, advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except ReelscribeError:
+    except (ReelscribeError, MemoryError):  # Arrow's is an ArrowException; no damage was seen to cause one
         raise
     except (pa.ArrowException, ValueError, KeyError, IndexError, TypeError, OverflowError, OSError) as error:
         if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) is not None:

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from records.errors import UserError
+from records.errors import ReelscribeError, UserError
 from storage.source_items import LeftOut, LeftOutReason, shown
 from storage.source_objects import SourceObject
 
@@ -87,6 +87,8 @@ class TarReader:
                     if behind > self._source.entry.size_bytes:
                         return
                 self._check_end(tar.offset)
+        except ReelscribeError:  # the store's: a UserError is a ValueError too
+            raise
         except tarfile.TarError as error:
             yield self._broken(str(error))
         except (ValueError, OverflowError, RecursionError):

@@ -1,10 +1,14 @@
 """What a publish refuses, and how it says so."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline.publish_whole import WholeObjects
 from records.errors import BusyError, ReelscribeError, UserError
+from records.releases import ReleaseFile
 from storage.catalog import Catalog
 from storage.leases import Lease
 from storage.releases import LEASE, Releases
@@ -88,3 +92,41 @@ def test_two_publishers_take_turns_and_a_run_does_not_wait(uri: str) -> None:
         with Lease.acquire(Store.open(uri), "other", name=LEASE), pytest.raises(BusyError, match="run other"):
             publish(uri, "r1", CONFIG)
         assert publish(uri, "r1", with_gates(min_rows=1000)).state == "published"
+
+
+def test_a_publish_that_was_overtaken_touches_no_file_of_the_release(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(uri, 20)
+    store = Store.open(uri)
+    write, write_over = WholeObjects.write, Releases.write_over
+
+    def overtaken_before_the_small_files(self: WholeObjects, *arguments: Any) -> list[ReleaseFile]:  # noqa: ANN401
+        files = write(self, *arguments)
+        store.create("releases/r1/report.html", b"of the other")
+        held[-1].lost.set()
+        return files
+
+    def overtaken_before_the_rest_is_removed(self: Releases, objects: Sequence[tuple[str, bytes]]) -> None:
+        write_over(self, objects)
+        store.create("releases/r1/also.parquet", b"of the other")
+        held[-1].lost.set()
+
+    held: list[Lease] = []
+    acquire = Lease.acquire
+
+    def acquired(store: Store, run_id: str, name: str) -> Lease:
+        held.append(acquire(store, run_id, name=name))
+        return held[-1]
+
+    monkeypatch.setattr(Lease, "acquire", acquired)
+    with monkeypatch.context() as patch:
+        patch.setattr(WholeObjects, "write", overtaken_before_the_small_files)
+        with pytest.raises(BusyError, match="lost"):
+            publish(uri, "r1", with_gates(min_rows=1))
+    assert store.read_bytes("releases/r1/report.html") == b"of the other"
+    store.delete([f"leases/{LEASE}.json"])  # which the lost one did not let go
+    with monkeypatch.context() as patch:
+        patch.setattr(Releases, "write_over", overtaken_before_the_rest_is_removed)
+        with pytest.raises(BusyError, match="lost"):
+            publish(uri, "r1", with_gates(min_rows=1))
+    assert store.read_bytes("releases/r1/also.parquet") == b"of the other"
+    assert Releases(store).manifest("r1") is None

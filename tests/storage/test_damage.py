@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import pyarrow as pa
 import pytest
 
 from records.errors import Failure, FailureKind, ReelscribeError
@@ -118,6 +119,21 @@ def test_catalogs(tmp_path: Path, pattern: str) -> None:
     outcomes_of(file, read, read())
     assert contents_of(store) == before
     assert opened(store).item_count == 60
+
+
+@pytest.mark.parametrize("says", [0, 1, 7])
+def test_a_revision_that_counts_other_shards_than_its_table(tmp_path: Path, says: int) -> None:
+    store = Store.open(str(tmp_path))
+    run(store, [(f"clip-{number}", (number, "e")) for number in range(6)], None, shard_size=2)
+    (file,) = tmp_path.glob("catalog/revisions/*.json")
+    file.write_text(file.read_text().replace('"shard_count": 3', f'"shard_count": {says}'))
+    with pytest.raises(ReelscribeError, match=rf"is damaged: .*3 shards, where \S*0001.json says {says}"):
+        Catalog.open(store)
+
+
+def test_no_memory_is_no_damage() -> None:
+    with pytest.raises(MemoryError), undamaged("file", "delete it"):
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
 
 
 def test_what_the_store_says_is_no_damage() -> None:

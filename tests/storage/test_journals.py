@@ -111,3 +111,16 @@ def test_only_groups_with_a_wanted_shard_are_read(store: Store) -> None:
     assert (file.rows, len(file.groups)) == (200, 4)
     wanted = [one.shard_id for one in file.read(lambda first, last: first <= "00000070" <= last)]
     assert wanted == [f"{shard:08d}" for shard in range(64, 128)]
+
+
+def test_foreign_names_in_a_journals_folder_are_left_alone(store: Store) -> None:
+    Journal(store, "run-1").append([row(1, "a")])
+    foreign = ["._00000000.parquet", "00000007.bak.parquet", "notes", "7.parquet"]
+    for name in foreign:
+        store.create(f"runs/run-1/journal/{name}", b"not ours")
+    journal = Journal(store, "run-1")
+    assert journal.append([row(1, "b")]) == 1
+    assert journal.read("00000001") == [row(1, "a"), row(1, "b")]
+    assert [found.video_id for found in read_journals(store)] == ["a", "b"]
+    delete_run_journals(store, "run-1")
+    assert [entry.path.rpartition("/")[2] for entry in store.list("runs/")] == sorted(foreign)

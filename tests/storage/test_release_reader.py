@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from records.errors import UserError
-from storage.release_reader import ReleaseReader, read_vectors
+from storage.release_reader import ReleaseReader, read_npy, read_vectors
+from storage.releases import Releases
 from storage.stores import Store
 from tests.releases import write_release
+from tests.s3 import S3Server
 
 IDS = ["a", "b", "c"]
 VIDEO = np.arange(6, dtype=np.float16).reshape(3, 2)
@@ -127,3 +129,55 @@ def test_a_pointer_to_a_release_that_is_not_finished_is_an_error(tmp_path: Path)
     with pytest.raises(UserError, match="the release is not finished"):
         ReleaseReader.open(str(tmp_path))
     assert json.loads((release(tmp_path / "other") / "manifest.json").read_bytes())["release"] == "may"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"../../june\n", b"june\nmay\n"])
+def test_a_pointer_that_names_nothing_is_damaged(tmp_path: Path, content: bytes) -> None:
+    store = Store.open(str(tmp_path))
+    store.create("releases/LATEST", content)
+    for read in (lambda: ReleaseReader.open(str(tmp_path)), Releases(store).latest):
+        with pytest.raises(UserError, match=r"releases/LATEST is damaged: write the name of a release into it"):
+            read()
+
+
+@pytest.mark.filterwarnings("ignore:Reading")
+def test_a_damaged_header_of_vectors_is_named(tmp_path: Path) -> None:
+    good, store = npy(VIDEO), Store.open(str(tmp_path))
+    headers = ["{'descr':'<f2','fortran_order':False,'shape':(999999999999999,2)}", "{'descr':(9", "(" * 5000]
+    wrong = [b"\x93NUMPY\x01\x00" + (len(text) + 1).to_bytes(2, "little") + text.encode() + b"\n" for text in headers]
+    wrong += [good[:place] + bytes([good[place] ^ mask]) + good[place + 1 :] for place in range(128) for mask in (1, 8)]
+    said = []
+    for number, content in enumerate(wrong):
+        store.create(f"{number}.npy", content)
+        try:
+            read_npy(store, f"{number}.npy")
+        except UserError as error:
+            said.append(f"{number}.npy" in str(error))
+    assert len(said) > 100
+    assert all(said)
+
+
+def test_a_store_that_refuses_is_not_taken_for_a_broken_release(
+    s3_server: S3Server, s3_bucket: str, tmp_path: Path
+) -> None:
+    folder, store = release(tmp_path), Store.open(s3_bucket)
+    for file in folder.rglob("*"):
+        if file.is_file():
+            store.create(f"releases/may/{file.relative_to(folder)}", file.read_bytes())
+    for name in ("manifest.json", "item_ids.parquet", "video.npy"):
+        with (
+            s3_server.refusing(
+                lambda environ, name=name: (
+                    (403, "AccessDenied")
+                    if environ["PATH_INFO"].endswith(name) and environ["REQUEST_METHOD"] == "GET"
+                    else None
+                )
+            ),
+            pytest.raises(UserError, match=rf"{name}: access refused") as caught,
+        ):
+            ReleaseReader.open(f"{s3_bucket}/releases/may").vectors("video")
+        assert str(caught.value).startswith("s3://")
+        assert str(caught.value).count("s3://") == 1
+    with s3_server.refusing(lambda environ: (403, "AccessDenied")), pytest.raises(UserError) as caught:
+        Releases(store).manifest("may")
+    assert str(caught.value).count("s3://") == 1

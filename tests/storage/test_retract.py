@@ -56,7 +56,7 @@ def test_beside_writers_that_come_and_go_nothing_is_lost(tmp_path: Path) -> None
     def come_and_go(name: str) -> None:
         for turn in range(100):
             store = Store.open(str(tmp_path / "out"), retry=QUICK)
-            path = f"{name}/{turn}"
+            path = f"shared/deep/{'er/' * (turn % 4)}{name}{turn}"
             assert store.create(path, b"first")
             _, token = store.read_with_token(path)
             assert store.replace(path, b"second", token)
@@ -68,3 +68,29 @@ def test_beside_writers_that_come_and_go_nothing_is_lost(tmp_path: Path) -> None
     with ThreadPoolExecutor() as pool:
         for done in [pool.submit(come_and_go, name) for name in "abcd"]:
             done.result()
+
+
+def test_a_file_where_a_folder_is_to_be_is_said(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    store.create("a", b"a file")
+    with pytest.raises(UserError, match="a file, not a folder"):
+        store.create("a/b", b"1")
+    assert store.read_bytes("a") == b"a file"
+
+
+@pytest.mark.parametrize("error", [FileExistsError, FileNotFoundError])
+def test_a_folder_that_goes_while_it_is_made_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    mkdir, gone = Path.mkdir, [3]
+
+    def vanishing(self: Path, *arguments: object, **options: object) -> None:
+        if self.name == "b" and gone[0]:
+            gone[0] -= 1
+            raise error(2, "went in the same moment", str(self))
+        mkdir(self, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", vanishing)
+    store = Store.open(str(tmp_path))
+    assert store.create("a/b/c", b"1")
+    assert (store.read_bytes("a/b/c"), gone) == (b"1", [0])

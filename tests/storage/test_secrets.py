@@ -174,6 +174,7 @@ def test_a_password_in_the_endpoint(
         (f"http://u:{PASSWORD}@[::1/a", "http://…", "http://[::1/a"),
         ("https://h/a?u=http://x:y@z", "https://h/a", "https://h/a?u=http://x:y@z"),
         ("/folder/a:b@c", "/folder/a:b@c", None),
+        ("github://org:repo@main/videos", "github://org:repo@main/videos", None),
     ],
 )
 def test_what_is_shown_and_what_is_kept_of_a_uri(uri: str, shown: str, kept: str | None) -> None:
@@ -211,6 +212,17 @@ def test_a_user_without_password_is_part_of_an_address() -> None:
     assert item.uri == "memory://container@account/in/a.mp4"
     wanted = CatalogItem(video_id="a", version=1, uri=item.uri, size_bytes=5, etag="")
     assert Fetcher(FetchConfig())(wanted).read_bytes() == b"12345"
+
+
+@pytest.mark.parametrize("folder", ["a#b", "a?b", "a?b#c"])
+def test_marks_in_a_folders_name_are_part_of_it(folder: str, said: pytest.LogCaptureFixture) -> None:
+    store = Store.open(f"memory://out/{folder}")
+    store.create("v.mp4", b"12345")
+    (item,) = (one for one in open_source(store.root).items() if isinstance(one, SourceItem))
+    assert item.uri == f"memory://out/{folder}/v.mp4"
+    wanted = CatalogItem(video_id="v", version=1, uri=item.uri, size_bytes=5, etag="")
+    assert Fetcher(FetchConfig())(wanted).read_bytes() == b"12345"
+    assert "memory://out/a: no conditional replace" in said.text
 
 
 def test_a_list_with_passwords_keeps_them_in_its_locations_alone(tmp_path: Path) -> None:

@@ -141,6 +141,7 @@ def test_ids_from_the_paths_of_a_hugging_face_column(tmp_path: Path) -> None:
         ({"id": [["1"]], "video": [b"x"]}, "", r"the ids in column id are list<.*>, neither"),
         ({"key": ["1"], "video": [b"x"]}, "", "no column video_id or item or id among key; name it with --columns id="),
         ({"id": ["1"], "video": [b"x"], "size_bytes": ["3"]}, "", "row 0: size_bytes is no whole number"),
+        ({"id": ["1"], "video": [b"x"], "size_bytes": [-1]}, "", "row 0: size_bytes is no whole number of bytes: -1"),
         ({"id": pa.array([], pa.string()), "video": pa.array([], pa.binary())}, "", "no rows in .parquet files"),
     ],
 )

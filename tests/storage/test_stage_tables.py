@@ -106,3 +106,23 @@ def test_files_are_plain_parquet(store: Store) -> None:
     StageTables(store).commit("caption", "f", "00000000", 0, ROWS, {})
     with store.open_input("stages/caption/f/00000000.0.parquet") as file:
         assert pq.read_table(file)["video_id"].to_pylist() == ["a", "b"]
+
+
+def test_foreign_names_among_the_files_are_left_alone(store: Store) -> None:
+    tables = StageTables(store)
+    tables.commit("caption", "f1", "00000003", 2, ROWS, {})
+    foreign = [
+        "._00000000.0.parquet",
+        "00000003.0.bak.parquet",
+        "00000003.parquet",
+        "notes.parquet",
+        "x",
+        "3.0.parquet",
+    ]
+    for name in foreign:
+        store.create(f"stages/caption/f1/{name}", b"not ours")
+    assert [file[:2] for file in tables.files("caption", "f1")] == [("00000003", 2)]
+    assert list(tables.all_generations("caption", "f1")) == [("00000003", 2)]
+    assert list(tables.generations("caption", "f1")) == [("00000003", 2)]
+    assert list(tables.all_files("caption", "f1")) == [(3, 2)]
+    assert {entry.path.rpartition("/")[2] for entry in store.list("stages/")} == {*foreign, "00000003.2.parquet"}
