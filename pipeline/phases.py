@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from cluster.capacity import Capacity
 from cluster.nodes import Cluster
 from pipeline.graph import RESERVED_CPUS
+from pipeline.in_flight import InFlight
 from pipeline.placement import Placement, place_all
 from pipeline.spec import Specs, select_specs
 from records.errors import UserError
@@ -32,8 +33,10 @@ def make_phases(specs: Specs, selected: Sequence[str], capacity: Capacity) -> li
     return phases or [list(selected)]
 
 
-def place_stages(specs: Specs, stages: Iterable[str], cluster: Cluster, rows: int) -> dict[str, Placement]:
-    """Where the workers of these stages go, beside readers and Ray's own tasks, to run so many rows.
+def place_stages(
+    specs: Specs, stages: Iterable[str], cluster: Cluster, rows: int, in_flight: InFlight | None = None
+) -> dict[str, Placement]:
+    """Where the workers of these stages go, beside readers, to run so many rows.
 
     Decode has a place wherever a stage needs media: it runs again although its own table is finished.
 
@@ -42,7 +45,13 @@ def place_stages(specs: Specs, stages: Iterable[str], cluster: Cluster, rows: in
     """
     beside = Capacity(cpus=RESERVED_CPUS, gpus=0, memory_bytes=0)
     placed = select_specs(specs, stages)
-    return place_all({name: spec.pool for name, spec in placed.items()}, cluster, beside=beside, rows=rows)
+    most = {name: -(-rows // (spec.pool.batch_rows * spec.pool.calls)) for name, spec in placed.items()}
+    if in_flight is not None:
+        texts = not any(spec.is_media for spec in placed.values())
+        for name, spec in placed.items():
+            bound = in_flight.workers_of_texts(spec.pool, rows) if texts else in_flight.workers(spec, rows)
+            most[name] = min(most[name], bound)
+    return place_all({name: spec.pool for name, spec in placed.items()}, cluster, beside=beside, most=most)
 
 
 def _total(specs: Specs, stages: Iterable[str]) -> Capacity:
