@@ -77,6 +77,8 @@ class DecodeConfig:
         ):
             if not getattr(self, name) > 0:
                 raise UserError(f"decode: {name} must be positive, not {getattr(self, name)}")
+        if self.audio_max_seconds == math.inf:
+            raise UserError("decode: audio_max_seconds must be finite")
         if self.max_frame_pixels is not None and self.max_frame_pixels < self.frame_size.factor**2:
             raise UserError(f"decode: max_frame_pixels must be at least {self.frame_size.factor**2}")
 

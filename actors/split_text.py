@@ -6,6 +6,8 @@ from typing import Any
 def split_text(text: str, tokenizer: Any, budget: int) -> list[str]:  # noqa: ANN401 - transformers ships no types
     """Pieces of at most `budget` tokens, of about equal length, cut between words wherever a word fits.
 
+    All of the text is in them but white space at the cuts; a character that takes more than the budget stays whole.
+
     Equal lengths keep the mean of the pieces' vectors from giving a short last piece as much weight as a full one.
 
     Args:
@@ -26,18 +28,21 @@ def split_text(text: str, tokenizer: Any, budget: int) -> list[str]:  # noqa: AN
     if len(offsets) <= budget:
         return [text]
     words = encoding.word_ids()
+    # Each piece goes on to where the next one's first token begins: a character of several tokens (as of byte pairs)
+    # comes once, and one that no token stands for is not lost.
+    begins = [*(begin for begin, _ in offsets[1:]), len(text)]
     pieces = []
-    start = 0
+    start = begin = 0
     while start < len(offsets):
         end = _cut(words, start, budget)
-        piece = text[offsets[start][0] : offsets[end - 1][1]].strip()
+        piece = text[begin : begins[end - 1]].strip()
         # A word cut in two can take more tokens than its parts did inside the whole.
         while end - start > 1 and _length(piece, tokenizer) > budget:
             end -= 1
-            piece = text[offsets[start][0] : offsets[end - 1][1]].strip()
+            piece = text[begin : begins[end - 1]].strip()
         if piece:
             pieces.append(piece)
-        start = end
+        start, begin = end, begins[end - 1]
     return pieces
 
 

@@ -3,6 +3,7 @@
 Constructed means ready: the pipeline builds a stage inside the worker that will run it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
@@ -66,8 +67,8 @@ class PoolConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.min_actors <= self.max_actors:
             raise ValueError(f"pool needs 1 <= min_actors <= max_actors, not {self.min_actors} and {self.max_actors}")
-        if self.num_gpus < 0 or self.num_cpus < 0 or self.memory_bytes < 0:
-            raise ValueError("pool: num_gpus, num_cpus and memory_bytes must not be negative")
+        if not all(0 <= amount < math.inf for amount in (self.num_gpus, self.num_cpus, self.memory_bytes)):
+            raise ValueError("pool: num_gpus, num_cpus and memory_bytes must be finite and not negative")
         if self.batch_rows < 1 or self.calls < 1:
             raise ValueError("pool: batch_rows and calls must be at least 1")
         if self.num_gpus > 1 and self.num_gpus != int(self.num_gpus):

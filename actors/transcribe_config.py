@@ -1,8 +1,10 @@
 """How stage `transcribe` is configured, and what faster-whisper is given of it."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import ctranslate2
@@ -74,10 +76,18 @@ class TranscribeConfig:
         unknown = sorted(set(self.languages) - set(_LANGUAGE_CODES))
         if unknown:
             raise ValueError(f"transcribe: Whisper knows no language {', '.join(unknown)}")
-        if not self.temperatures or self.temperatures[0] != 0.0 or list(self.temperatures) != sorted(self.temperatures):
+        if self.temperatures[:1] != (0.0,) or not all(a <= b < math.inf for a, b in pairwise(self.temperatures)):
             raise ValueError(f"transcribe: temperatures start at 0 and rise, unlike {self.temperatures}")
-        if min(self.beam_size, self.best_of, self.batch_chunks) < 1 or self.no_repeat_ngram_size < 0:
+        if min(self.beam_size, self.best_of, self.batch_chunks) < 1:
             raise ValueError("transcribe: beam_size, best_of and batch_chunks must be at least 1")
+        if self.no_repeat_ngram_size < 0:
+            raise ValueError("transcribe: no_repeat_ngram_size must not be negative")
+        # CTranslate2 would refuse each clip, one by one.
+        if not (0 < self.patience < math.inf and 0 < self.repetition_penalty < math.inf):
+            raise ValueError("transcribe: patience and repetition_penalty must be finite and above 0")
+        for name in ("length_penalty", "log_prob_threshold", "compression_ratio_threshold", "no_speech_threshold"):
+            if not math.isfinite(getattr(self, name) or 0.0):
+                raise ValueError(f"transcribe: {name} must be finite, not {getattr(self, name)}")
         if not 0 < self.vad_threshold < 1:
             raise ValueError(f"transcribe: vad_threshold lies between 0 and 1, unlike {self.vad_threshold}")
         if min(self.vad_min_speech_ms, self.vad_min_silence_ms, self.vad_speech_pad_ms) < 0:

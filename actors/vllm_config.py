@@ -130,8 +130,8 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         if self.max_tokens < 1 or self.top_k < 0:
             raise ValueError("sampling: max_tokens must be at least 1 and top_k at least 0")
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
-            raise ValueError("sampling: temperature >= 0, 0 < top_p <= 1 and repetition_penalty > 0 are needed")
+        if not (0 <= self.temperature < math.inf and 0 < self.top_p <= 1 and 0 < self.repetition_penalty < math.inf):
+            raise ValueError("sampling: finite temperature >= 0, 0 < top_p <= 1 and repetition_penalty > 0 are needed")
 
 
 def check_gpus(stage: str, config: EngineConfig, num_gpus: float) -> None:

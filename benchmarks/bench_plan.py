@@ -221,6 +221,8 @@ def requests_of(shards: int) -> int:
 
 def main(shards: int = 200_000, parent: str | None = None) -> None:
     """Makes the catalog, measures, prints, removes it."""
+    if parent is not None:
+        Path(parent).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-plan-", dir=parent))
     try:
         began = time.perf_counter()

@@ -118,6 +118,8 @@ def slope(sizes: list[int], values: list[float]) -> float:
 def main(most: int = 2_000_000, parent: str | None = None) -> None:
     """Prints a line a size and the slopes."""
     sizes = [most // 8, most // 4, most // 2, most]
+    if parent is not None:
+        Path(parent).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-checkpoint-", dir=parent))
     found: dict[str, list[Watch]] = {"stage tables": [], "Ray Data's checkpoint": []}
     try:

@@ -125,6 +125,7 @@ def main(argv: Sequence[str]) -> int:
         started=began,
         gpu_hours=options.max_gpu_hours,
         gpus={name: spec.pool.num_gpus for name, spec in selected.items()},
+        idle_seconds=config.loop.drain_seconds,
     )
     store = Store.open(options.output, retry=config.store.retry, limits=config.store.limits)
     run_id = new_run_id()

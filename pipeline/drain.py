@@ -8,7 +8,11 @@ from pipeline.limits import Limits
 from pipeline.stop import StopFlag, leave_now
 
 LEAVE_SECONDS = 10.0
-"""How long the main thread may take to leave its wait before the process ends without it."""
+"""How long the main thread may take to end after a signal before the process ends without it: a node that is taken
+away has 30 s."""
+
+UNHURRIED_LEAVE_SECONDS = 120.0
+"""The same without a signal, from where it waits: to hand tasks to Ray, to commit and to shut down may take long."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,8 +45,9 @@ class Drain:
         time_is_over = self.limits.is_over() if self.flag.planned else now - self._since >= self.seconds
         if expects_rows and not time_is_over:
             return
-        if self._over_since is None:
+        hurried = self.flag.signal_number is not None
+        if self._over_since is None or not (hurried or self.flag.is_leaving):
             self._over_since = now
-        if now - self._over_since > LEAVE_SECONDS:
+        if now - self._over_since > (LEAVE_SECONDS if hurried else UNHURRIED_LEAVE_SECONDS):
             self.leave(self.flag)
         self.flag.end_drain()

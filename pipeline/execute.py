@@ -23,13 +23,13 @@ from pipeline.limits import Limits
 from pipeline.loop_config import LoopConfig
 from pipeline.placement import Placement
 from pipeline.pool_watch import PoolWatch
-from pipeline.ray_nodes import live_node_ids
+from pipeline.ray_nodes import NodesSeen
 from pipeline.stacks import log_stacks
 from pipeline.stats import RunStats
 from pipeline.stop import DrainOver, PassOver, StopFlag, leave_now
 from pipeline.tasks import Presets, Tasks
 from pipeline.watchdog import Standstill, Watchdog
-from records.errors import FatalError, ReelscribeError
+from records.errors import FatalError, ReelscribeError, UserError, one_line
 from records.flow import flow_rows, spent_seconds
 
 logger = logging.getLogger(__name__)
@@ -55,8 +55,8 @@ class Phase:
     """None while the lease is held, else why not."""
     on_tick: Callable[[], None] = lambda: None
     """Called about every second, for the display."""
-    place: Callable[[], Mapping[str, Placement]] = dict
-    """Where the workers of each stage go on the cluster as it is now."""
+    place_anew: Callable[[], Mapping[str, Placement]] = dict
+    """Where the workers of each stage go, and with how many each begins on the nodes that live now."""
     lock: threading.RLock = field(default_factory=threading.RLock)
     _memory_bytes: int = 0
     _rows_before_pass: int = 0
@@ -66,8 +66,7 @@ class Phase:
     _expects_rows: bool = True
     """Whether any row may still come back in this pass."""
     _watchdog: Watchdog | None = None
-    _nodes: frozenset[str] = frozenset()
-    """Those that were there when the pass began."""
+    _nodes: NodesSeen = field(default_factory=NodesSeen)
     _gave_up: bool = False
     """Whether the last pass was given up."""
 
@@ -134,7 +133,7 @@ class Phase:
                 start_seconds=self.graph.config.start_timeout_seconds,
                 stuck_seconds=self.graph.config.stuck_seconds,
             )
-            self._nodes, self._gave_up = frozenset(live_node_ids()), False
+            self._nodes, self._gave_up = NodesSeen(), False
             try:
                 with self.pools.watching():
                     self._take_all(self.graph.build(tasks, one_by_one=one_by_one))
@@ -202,18 +201,20 @@ class Phase:
         state: GateState = ray.get(self.graph.gate.rows_back.remote(settled), timeout=60)
         self._check_starts(state.start_errors)
         if self._watchdog is not None and not self.flag.is_set:
+            gone = self._nodes.gone()
             still = self._watchdog.observe(state.rows_issued, arrived, state.seen, state.last_start_errors)
             if still is not None:
                 self._end_standstill(still)
-            elif self._watchdog.is_idle(state.seen, self.graph.config.place_anew_seconds) and self._lost_nodes():
+            elif self._watchdog.is_idle(state.seen, self.graph.config.place_anew_seconds) and gone:
+                logger.warning("%d nodes are gone and nothing moves: placing the stages anew on what is left", gone)
                 self._watchdog = None  # of this pass, which is given up once
                 self.flag.end_pass()
+        self.pools.hear(state.workers)
         self.limits.observe(issued=state.rows_issued, arrived=arrived, workers=state.workers)
         lost = self.still_ours()
         if lost is not None and self.flag.set(lost):
             self._stop_reading()
-        limit = self.limits.reason_to_stop()
-        if limit is not None and self.flag.set(limit, planned=True):
+        if (limit := self.limits.reason_to_stop()) is not None and self.flag.set(limit, planned=True):
             logger.warning("%s: no further shard is read, what is on its way drains", limit)
             self._stop_reading()
         self._expects_rows = state.rows_issued > arrived and (arrived > 0 or self._all_start(state))
@@ -223,13 +224,6 @@ class Phase:
         """Whether every stage has had a worker that is ready: before that no row gets through."""
         return self._watchdog is None or self._watchdog.all_were_ready(state.seen)
 
-    def _lost_nodes(self) -> bool:
-        """Whether nodes have gone since the pass began, and may have left workers that others leave no room for."""
-        gone = len(self._nodes - set(live_node_ids()))
-        if gone:
-            logger.warning("%d nodes are gone and nothing moves: placing the stages anew on what is left", gone)
-        return gone > 0
-
     def _check_starts(self, errors: Mapping[str, Sequence[str]]) -> None:
         """Ends the run when a stage's workers fail to start again and again, with what they said."""
         for stage, reasons in errors.items():
@@ -238,7 +232,10 @@ class Phase:
 
     def _end_standstill(self, still: Standstill) -> None:
         """Ends the run with what holds it up, the stacks of that stage's workers in the log before."""
-        log_stacks(self.graph.gate, still.stage, self._over.wait)
+        try:
+            log_stacks(self.graph.gate, still.stage, self._over.wait)
+        except Exception as error:  # noqa: BLE001 - likeliest where Ray itself stands still
+            logger.warning("the stacks of %s are not to be had: %s", still.stage, one_line(error))
         self._end_with(FatalError(still.reason))
 
     def _end_with(self, error: FatalError) -> None:
@@ -262,7 +259,7 @@ class Phase:
             let_in.update(ray.get(self.graph.gate.issued.remote()))
             unread = lost.where(lambda shard_id: shard_id not in let_in)
             if self._gave_up:
-                unread, self.graph = lost, replace(self.graph, placements=self.place())
+                unread, self.graph = lost, replace(self.graph, placements=self._placed_anew())
             again = self._gave_up or (len(unread) > 0 and number < UNREAD_TRIES)
             number += not self._gave_up  # nodes may go as often as they like
             if not again and len(unread) == len(lost):
@@ -286,6 +283,14 @@ class Phase:
             reasons: dict[str, str] = ray.get(self.graph.gate.unread.remote())
             why = f" ({next(iter(reasons.values()))})" if reasons else ""
             raise FatalError(f"shard {first} and {len(lost) - 1} others never came back whole{why}")
+
+    def _placed_anew(self) -> Mapping[str, Placement]:
+        """As before where a stage has no node now: its workers wait for one, as at the start."""
+        try:
+            return self.place_anew()
+        except UserError as error:
+            logger.warning("waiting for nodes: %s", error)
+            return self.graph.placements
 
     def _lost(self, tasks: Tasks, presets: Presets) -> Tasks:
         """The shards that did not come back whole; none once the run is to stop."""

@@ -23,6 +23,7 @@ from pipeline.gate import GateHandle
 from pipeline.heartbeat import Answer, WorkerState
 from pipeline.placement import Placement
 from pipeline.plan import ShardTask
+from pipeline.ray_memory import forget_blocks
 from pipeline.reader import ShardReader
 from pipeline.spec import Specs, StageSpec, in_order
 from pipeline.tasks import Tasks
@@ -251,6 +252,7 @@ def _grouped(tasks: Iterator[ShardTask], size: int) -> Iterator[list[ShardTask]]
 def configure_ray_data(config: GraphConfig) -> None:
     """Sets Ray Data up for rows that may fail: a lost block is counted by the driver, not fatal."""
     context = DataContext.get_current()
+    forget_blocks(context)
     context.max_errored_blocks = -1
     context.max_consecutive_actor_init_deaths = -1  # the gate counts them, and knows their errors
     context.execution_no_progress_timeout_s = -1  # pipeline.watchdog knows which stage it is

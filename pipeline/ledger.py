@@ -11,12 +11,16 @@ from pipeline.stats import StageStats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerLine:
-    """One stage of one run. Shares are of the time for which its workers were held, and add up to 1."""
+    """One stage of one run. Shares are of the time for which its workers held a place on a node, and add up to 1, but
+    for `waiting_share`."""
 
     workers: int
-    """At most at a time."""
+    """On nodes, at most at a time."""
     held_seconds: float
-    """From asking for a worker to its end, summed over workers."""
+    """From a worker's first sign of life on its node to its end, summed over workers: what is paid for."""
+    waiting_share: float
+    """Of the time since its workers were asked for: on no node yet, or not heard of since their processes began to
+    start. No part of what was held."""
     busy_share: float
     starved_share: float
     """Without a block to work on."""
@@ -60,26 +64,32 @@ def make_ledger(
     return {
         stage: _line(stages[stage], times[stage], shapes[stage], prices)
         for stage in stages
-        if stage in times and times[stage].loading_seconds + times[stage].ready_seconds > 0
+        if stage in times and _asked_seconds(times[stage]) > 0
     }
+
+
+def _asked_seconds(time: PoolTime) -> float:
+    return time.waiting_seconds + time.loading_seconds + time.ready_seconds
 
 
 def _line(stats: StageStats, time: PoolTime, shape: WorkerShape, prices: ClusterPrices | None) -> LedgerLine:
     held = time.loading_seconds + time.ready_seconds
+    whole = held or 1.0  # a pool that never got a node has no shares
     idle = time.starved_seconds + time.blocked_seconds
     busy = min(stats.busy_seconds, max(time.ready_seconds - idle, 0.0))
-    waiting = max(time.ready_seconds - idle - busy, 0.0)
-    blocked = time.blocked_seconds + min(time.held_back_seconds, waiting)
+    with_block = max(time.ready_seconds - idle - busy, 0.0)
+    blocked = time.blocked_seconds + min(time.held_back_seconds, with_block)
     price = held / 3600 * _price_per_hour(shape, prices) if prices is not None else None
     items = max(stats.rows, 1)
     return LedgerLine(
         workers=time.most_workers,
         held_seconds=held,
-        busy_share=busy / held,
-        starved_share=time.starved_seconds / held,
-        blocked_share=blocked / held,
-        loading_share=time.loading_seconds / held,
-        other_share=(waiting - min(time.held_back_seconds, waiting)) / held,
+        waiting_share=time.waiting_seconds / _asked_seconds(time),
+        busy_share=busy / whole,
+        starved_share=time.starved_seconds / whole,
+        blocked_share=blocked / whole,
+        loading_share=time.loading_seconds / whole,
+        other_share=(with_block - min(time.held_back_seconds, with_block)) / whole,
         gpu_seconds_per_1000=held * shape.gpus / items * 1000,
         busy_seconds_per_item=stats.busy_seconds / items,
         tokens_per_second=stats.output_tokens / stats.busy_seconds if stats.output_tokens and busy else None,
@@ -103,14 +113,18 @@ def ledger_markdown(
     lines = [
         "## Where time and money went",
         "",
-        "Shares of the time for which a pool's workers were held, loading included.",
+        "Shares of the time for which a pool's workers were on nodes, loading included; waiting is the share, of the "
+        "time since they were asked for, before that: it holds nothing and costs nothing.",
         "",
-        "| stage | workers | busy | starved | blocked | loading | other | GPU s / 1,000 | tokens/s "
+        "| stage | workers | busy | starved | blocked | loading | other | waiting | GPU s / 1,000 | tokens/s "
         f"| price / 1,000{unit} |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for stage, line in ledger.items():
-        shares = (line.busy_share, line.starved_share, line.blocked_share, line.loading_share, line.other_share)
+        shares = (
+            line.busy_share, line.starved_share, line.blocked_share, line.loading_share, line.other_share,
+            line.waiting_share,
+        )  # fmt: skip
         tokens = f"{line.tokens_per_second:.1f}" if line.tokens_per_second is not None else "-"
         price = f"{line.price_per_1000:.4g}" if line.price_per_1000 is not None else "-"
         lines.append(

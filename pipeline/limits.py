@@ -1,6 +1,8 @@
 """When a run stops by plan: a deadline, or GPU-hours. It stops reading early enough for what is on its way to arrive.
 
-What is on its way takes as long as so many rows took lately (Little's law), and a quarter more.
+What is on its way takes as long as so many rows took lately (Little's law), and a quarter more; what has not arrived at
+the limit itself is left to the next run. GPU-hours that nobody uses up any more end no drain: so theirs is over as well
+once no GPU is held and nothing arrives.
 """
 
 import re
@@ -11,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from datetime import time as datetime_time
+from typing import Literal
 
 from records.errors import UserError
 
@@ -65,6 +68,8 @@ class Limits:
     """Run time until the deadline; None for none."""
     gpu_hours: float | None = None
     """Most GPU-hours that the pools may hold; None for no limit."""
+    idle_seconds: float = 30.0
+    """A stop for GPU-hours waits so long for rows while no worker holds a GPU; each row that comes begins it anew."""
     gpus: Mapping[str, float] = field(default_factory=dict)
     """Stage to the GPUs that one worker of it holds."""
     clock: Callable[[], float] = time.monotonic
@@ -74,6 +79,11 @@ class Limits:
     """GPUs held, times hours, whether they were busy or not: from a worker's start to its end."""
     _seen: float | None = None
     _gpus_held: float = 0.0
+    _moved: float | None = None
+    """The clock when last a GPU was held or a row came; None before that."""
+    _arrived: int = 0
+    _stops_for: Literal["deadline", "hours"] | None = None
+    """The first reason to stop."""
     _in_flight: int = 0
     _arrivals: deque[tuple[float, int]] = field(default_factory=deque)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -85,19 +95,24 @@ class Limits:
             self.started = self.clock()
 
     def begin_pass(self) -> None:
-        """Rows are counted from nought again; model loading before the first is not the pace."""
+        """Rows are counted from nought again; model loading before the first is not the pace. The pools of the pass
+        before are gone, so that nothing is held until workers are heard of."""
         with self._lock:
             self._arrivals.clear()
             self._in_flight = 0
+            self._seen, self._gpus_held = None, 0.0
 
     def observe(self, *, issued: int, arrived: int, workers: Mapping[str, int]) -> None:
         """Takes the rows let in and the rows back so far in this pass, and the workers that hold GPUs now."""
         now = self.clock()
-        if self._seen is not None:
-            self.gpu_hours_held += self._gpus_held * (now - self._seen) / 3600
-        self._seen = now
-        self._gpus_held = sum(self.gpus.get(stage, 0.0) * count for stage, count in workers.items())
         with self._lock:
+            if self._seen is not None:
+                self.gpu_hours_held += self._gpus_held * (now - self._seen) / 3600
+            held_until_now, self._seen = self._gpus_held > 0, now
+            self._gpus_held = sum(self.gpus.get(stage, 0.0) * count for stage, count in workers.items())
+            if held_until_now or self._gpus_held > 0 or arrived > self._arrived:
+                self._moved = now
+            self._arrived = arrived
             self._in_flight = max(issued - arrived, 0)
             self._arrivals.append((now, arrived))
             while now - self._arrivals[0][0] > WINDOW_SECONDS:
@@ -121,15 +136,23 @@ class Limits:
         """Why no further shard should be read, or None."""
         drain = self.drain_seconds()
         if self.seconds is not None and self._left_seconds() <= drain:
+            self._stops_for = self._stops_for or "deadline"
             return "the deadline is near" if self._left_seconds() > 0 else "the deadline is over"
         if self.gpu_hours is not None and self._gpu_hours_after(drain) >= self.gpu_hours:
+            self._stops_for = self._stops_for or "hours"
             return f"{self.gpu_hours:g} GPU-hours are used up"
         return None
 
     def is_over(self) -> bool:
-        """Whether a limit is passed: what has not arrived by now is left to the next run."""
+        """Whether a limit is passed, or will never be: what has not arrived by now is left to the next run."""
         over = self.seconds is not None and self._left_seconds() <= 0
-        return over or (self.gpu_hours is not None and self.gpu_hours_held >= self.gpu_hours)
+        hours_are_over = self.gpu_hours is not None and self.gpu_hours_held >= self.gpu_hours
+        return over or hours_are_over or (self._stops_for == "hours" and self._idle_seconds() >= self.idle_seconds)
+
+    def _idle_seconds(self) -> float:
+        """For how long no GPU has been held and no row has come."""
+        with self._lock:
+            return self.clock() - self._moved if self._moved is not None and not self._gpus_held else 0.0
 
     def _left_seconds(self) -> float:
         assert self.seconds is not None

@@ -1,6 +1,7 @@
 """Which stages run together: all of them where the cluster can hold one worker of each, else a few at a time."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from cluster.capacity import Capacity
 from cluster.nodes import Cluster
@@ -52,6 +53,33 @@ def place_stages(
             bound = in_flight.workers_of_texts(spec.pool, rows) if texts else in_flight.workers(spec, rows)
             most[name] = min(most[name], bound)
     return place_all({name: spec.pool for name, spec in placed.items()}, cluster, beside=beside, most=most)
+
+
+def place_anew(
+    specs: Specs,
+    stages: Iterable[str],
+    whole: Cluster,
+    live: Cluster,
+    rows: int,
+    in_flight: InFlight | None = None,
+) -> dict[str, Placement]:
+    """The same once nodes are gone: pools may grow to what there may be again, and begin with what lives.
+
+    Args:
+        whole: The live nodes and all that groups may grow to.
+        live: The live nodes alone.
+
+    Raises:
+        UserError: As `place_stages`, of the whole.
+    """
+    names = list(stages)
+    placements = place_stages(specs, names, whole, rows, in_flight)
+    try:
+        now = place_stages(specs, names, live, rows, in_flight)
+    except UserError:
+        return placements
+    begin = {name: min(placements[name].initial_actors, now[name].initial_actors) for name in placements}
+    return {name: replace(placement, initial_actors=begin[name]) for name, placement in placements.items()}
 
 
 def _total(specs: Specs, stages: Iterable[str]) -> Capacity:

@@ -1,7 +1,8 @@
 """How the workers of each pool spent their time, as Ray Data's scheduler sees them: looked at from its own loop.
 
-A worker loads until it is ready. One without a block in hand is starved, or blocked where the scheduler holds its pool
-back for what comes after it. What it does with a block, its own busy clock says (`spent` in the flow).
+A worker that was asked for waits until its heart beats on some node, then loads until it is ready: Ray calls it pending
+all that time (2.60). One without a block in hand is starved, or blocked where the scheduler holds its pool back for
+what comes after it. What it does with a block, its own busy clock says (`spent` in the flow).
 """
 
 import contextlib
@@ -26,8 +27,10 @@ _STAGE = re.compile(r"MapBatches\((\w+)\)")
 class PoolTime:
     """Seconds of one pool, summed over its workers."""
 
+    waiting_seconds: float = 0.0
+    """Asked for and on no node yet, or not heard of since its process began to start there."""
     loading_seconds: float = 0.0
-    """Asked for and not ready yet: waiting for a node, or loading the model."""
+    """On a node and not ready yet: waiting for its turn on a GPU, or loading the model."""
     ready_seconds: float = 0.0
     starved_seconds: float = 0.0
     """Of those ready: without a block, and none held back."""
@@ -36,6 +39,7 @@ class PoolTime:
     held_back_seconds: float = 0.0
     """Of those ready: with a block, while the pool is held back; they may be busy with it all the same."""
     most_workers: int = 0
+    """On nodes at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,7 @@ class PoolWatch:
 
     clock: Callable[[], float] = time.monotonic
     _times: dict[str, PoolTime] = field(default_factory=dict)
+    _alive: Mapping[str, int] = field(default_factory=dict)
     _last: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -71,11 +76,18 @@ class PoolWatch:
             for pool in pools():
                 self._count(pool, passed)
 
+    def hear(self, alive: Mapping[str, int]) -> None:
+        """Takes how many workers of each stage live on a node now, ready or not, as their heartbeats say."""
+        with self._lock:
+            self._alive = alive
+
     def _count(self, pool: PoolNow, seconds: float) -> None:
         total = self._times.setdefault(pool.stage, PoolTime())
-        total.loading_seconds += pool.pending * seconds
+        loading = min(pool.pending, max(self._alive.get(pool.stage, 0) - pool.running, 0))
+        total.waiting_seconds += (pool.pending - loading) * seconds
+        total.loading_seconds += loading * seconds
         total.ready_seconds += pool.running * seconds
-        total.most_workers = max(total.most_workers, pool.running + pool.pending)
+        total.most_workers = max(total.most_workers, pool.running + loading)
         if pool.held_back:
             total.blocked_seconds += pool.idle * seconds
             total.held_back_seconds += (pool.running - pool.idle) * seconds
@@ -90,7 +102,7 @@ class PoolWatch:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Watches the executions that are built and run while the context is open."""
-        self._last = None
+        self._last, self._alive = None, {}
         watch = self
 
         class Callback(ExecutionCallback):

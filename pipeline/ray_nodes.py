@@ -1,6 +1,7 @@
 """The nodes of the connected cluster as Ray tells of them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -23,3 +24,16 @@ def live_nodes() -> list[RayNode]:
 def live_node_ids() -> set[str]:
     """Ray's ids of the nodes that are there."""
     return {node["NodeID"] for node in live_nodes()}
+
+
+@dataclass(slots=True)
+class NodesSeen:
+    """Nodes that were there in a pass, those that came meanwhile too: what they held may have no room when they go."""
+
+    _seen: set[str] = field(default_factory=set)
+
+    def gone(self) -> int:
+        """How many of them are not there now."""
+        live = live_node_ids()
+        self._seen |= live
+        return len(self._seen - live)

@@ -51,6 +51,8 @@ class LocalRayConfig:
     def __post_init__(self) -> None:
         if (self.num_cpus is not None and self.num_cpus < 1) or self.object_store_bytes < 80 * 2**20:
             raise ValueError("local_ray: num_cpus must be at least 1 and object_store_bytes at least 80 MiB")
+        if self.num_gpus is not None and self.num_gpus < 0:
+            raise ValueError("local_ray: num_gpus must not be negative")
 
 
 def in_cluster() -> bool:

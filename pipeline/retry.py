@@ -34,24 +34,40 @@ def parse_kinds(kinds: Iterable[str]) -> frozenset[str]:
 
 
 def failed_shards(
-    tables: FailureCounts, specs: Specs, stages: Collection[str], kinds: frozenset[str]
+    tables: FailureCounts,
+    specs: Specs,
+    stages: Collection[str],
+    kinds: frozenset[str],
+    shards: int,
+    shard_range: range | None = None,
 ) -> dict[str, dict[int, frozenset[str]]]:
-    """Stage to shard index to the kinds of failure there that are to run again; `kinds` empty means all."""
+    """Stage to shard index to the kinds of failure there that are to run again.
+
+    Args:
+        tables: The stage files.
+        specs: The whole graph.
+        stages: Those whose failures may run again.
+        kinds: Kinds of failure; empty means all.
+        shards: How many the catalog has. Files of others are left out, as a plan leaves them out.
+        shard_range: Indices of the shards that this run may touch; None for all. Of no other a footer is read.
+    """
     found: dict[str, dict[int, frozenset[str]]] = {}
+    wanted = range(shards) if shard_range is None else range(shard_range.start, min(shard_range.stop, shards))
     for stage in stages:
-        for shard_id, footer in _footers(tables, stage, specs[stage].fingerprint):
+        for shard_id, footer in _footers(tables, stage, specs[stage].fingerprint, wanted):
             chosen = frozenset(kind for kind in footer.failures if not kinds or kind in kinds)
             if chosen:
                 found.setdefault(stage, {})[int(shard_id)] = chosen
     return found
 
 
-def _footers(tables: FailureCounts, stage: str, fingerprint: str) -> Iterator[tuple[str, Footer]]:
-    """Shard and footer of each newest file, in order; several are read at a time."""
+def _footers(tables: FailureCounts, stage: str, fingerprint: str, wanted: range) -> Iterator[tuple[str, Footer]]:
+    """Shard and footer of the newest file of each wanted shard, in order; several are read at a time."""
 
     def read(file: tuple[str, int, int]) -> Footer:
         shard_id, generation, size_bytes = file
         return tables.footer(stage, fingerprint, shard_id, generation, size_bytes)
 
-    for (shard_id, _, _), footer in answers(tables.newest_files(stage, fingerprint), read):
+    newest = (file for file in tables.newest_files(stage, fingerprint) if int(file[0]) in wanted)
+    for (shard_id, _, _), footer in answers(newest, read):
         yield shard_id, footer

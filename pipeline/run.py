@@ -22,7 +22,7 @@ from pipeline.graph import Graph
 from pipeline.limits import Limits
 from pipeline.metrics import Publisher
 from pipeline.order import shard_priority
-from pipeline.phases import make_phases, place_stages
+from pipeline.phases import make_phases, place_anew, place_stages
 from pipeline.placement import Placement
 from pipeline.plan import Plan, make_plan
 from pipeline.pool_watch import PoolWatch
@@ -38,6 +38,7 @@ from pipeline.spec import Specs, select_specs
 from pipeline.stats import RunStats
 from pipeline.stop import StopFlag, watch_signals
 from pipeline.tasks import Tasks
+from records.errors import one_line
 from records.items import CatalogItem
 from storage.catalog import Catalog
 from storage.faults import redact
@@ -67,6 +68,7 @@ class Run:
     _pools: PoolWatch = field(default_factory=PoolWatch)
     _place: Callable[[], Mapping[str, Placement]] = dict
     """Where the workers of each stage go on the cluster as it is now."""
+    _place_anew: Callable[[], Mapping[str, Placement]] = dict
     _publisher: Publisher = field(init=False)
     _report: RunReport = field(init=False)
     _remaining: Remaining = field(init=False)
@@ -87,28 +89,44 @@ class Run:
         self._report = self._new_report(catalog, plan)
         self._remaining = Remaining(plan, catalog.live_counts())
         stats = RunStats(selected)
-        if plan.pending_shards:
-            self._run_phases(catalog, plan, list(selected), stats)
-        elif self.request.stages is None and self.request.shards is None:
-            for run_id in self.store.folders("runs/"):  # one that was killed after its last commit left its journal
-                delete_run_journals(self.store, run_id)
+        try:
+            if plan.pending_shards:
+                self._run_phases(catalog, plan, list(selected), stats)
+            elif self.request.stages is None and self.request.shards is None:
+                for run_id in self.store.folders("runs/"):  # one that was killed after its last commit left its journal
+                    delete_run_journals(self.store, run_id)
+        except Exception as error:
+            if self._report.phases:  # else nothing had begun
+                self._finish_report(stats, started, error)
+            raise
+        self._finish_report(stats, started)
+        return self._report
+
+    def _finish_report(self, stats: RunStats, started: float, error: Exception | None = None) -> None:
         self._report.seconds = time.monotonic() - started
         self._report.stages = stats.stages
         self._report.keep_ledger(self._pools.times(), self.specs)
-        self._report.stopped = self.flag.reason
+        self._report.stopped = self.flag.reason if error is None else one_line(error)
         self._report.planned_stop = self.flag.planned
         self._report.items_from_journal = self._adopted
         self._report.gpu_hours_held = self.limits.gpu_hours_held
         self._report.remaining = self._remaining.of_stages()
-        self._write_report()
-        return self._report
+        try:
+            self.store.create(f"runs/{self.run_id}/report.json", self._report.as_json().encode())
+            self.store.create(f"runs/{self.run_id}/report.md", self._report.as_markdown().encode())
+        except Exception as second:
+            if error is None:
+                raise
+            logger.warning("no report could be written: %s", one_line(second))
 
     def _run_phases(self, catalog: Catalog, plan: Plan, selected: list[str], stats: RunStats) -> None:
         with ray_session(self.config.local_ray, self.config.graph):
             needed = [stage for stage in selected if plan.pending_of(stage)]
             rows = int(catalog.live_counts()[plan.order].sum())
-            self._place = lambda: place_stages(self.specs, needed, read_cluster(self.config.node_groups), rows)
-            capacity = read_cluster(self.config.node_groups).capacity()
+            groups = self.config.node_groups
+            self._place = lambda: place_stages(self.specs, needed, read_cluster(groups), rows)
+            self._place_anew = lambda: place_anew(self.specs, needed, read_cluster(groups), read_cluster(), rows)
+            capacity = read_cluster(groups).capacity()
             self._report.prices = self._prices()
             self._place()  # what fits nowhere is told before anything starts
             phases = planned_phases(self.request.plan, needed) or make_phases(self.specs, needed, capacity)
@@ -140,9 +158,9 @@ class Run:
 
     def _plan(self, catalog: Catalog, stages: Sequence[str], retried: Collection[str] = ()) -> Plan:
         """What `stages` must do; of those in `retried` an earlier phase has run the failures again."""
-        tables = StageTables(self.store)
-        kinds = self.request.retry_kinds
+        tables, kinds = StageTables(self.store), self.request.retry_kinds
         again = [stage for stage in stages if stage not in retried]
+        shards, shard_range = catalog.shard_count, self.request.shards_in(catalog)
         plan = make_plan(
             shard_ids=catalog.shard_ids(),
             tables=tables,
@@ -151,8 +169,8 @@ class Run:
             returned=catalog.files.returned.astype(np.int32),
             specs=self.specs,
             selected=stages,
-            retry=failed_shards(tables, self.specs, again, kinds) if kinds is not None else None,
-            shard_range=self.request.shards_in(catalog),
+            retry=None if kinds is None else failed_shards(tables, self.specs, again, kinds, shards, shard_range),
+            shard_range=shard_range,
         )
         if self.request.order != "oldest":
             plan = plan.ordered(shard_priority(catalog, self.request.order))
@@ -195,24 +213,30 @@ class Run:
                 limits=self.limits,
                 pools=self._pools,
                 tripped=lambda: breaker.tripped,
-                place=self._place,
+                place_anew=self._place_anew,
                 still_ours=self._still_ours,
                 on_tick=lambda: metrics.tick(
                     self._snapshot(title, committer, tasks, catalog), committer, progress.draw
                 ),
             )
-            with watch_signals(self.flag, phase.on_signal):
-                phase.run(tasks)
+            try:
+                with watch_signals(self.flag, phase.on_signal):
+                    phase.run(tasks)
+            finally:
+                self._count(stages, committer, breaker)
         self.limits.begin_pass()  # nothing is on its way any more
         metrics.tick(self._snapshot(title, committer, tasks, catalog), committer)
+        if not self.flag.is_set and not committer.incomplete():
+            delete_run_journals(self.store, self.run_id)
+
+    def _count(self, stages: Sequence[str], committer: Committer, breaker: Breaker) -> None:
+        """What a phase did, however it ended."""
         self._report.shards_committed += committer.committed_shards
         self._report.items_run = max(self._report.items_run, committer.rows)
         self._report.items_with_errors = max(self._report.items_with_errors, committer.failed_rows)
         self._report.items_removed = max(self._report.items_removed, self._removed)
         self._report.tripped = breaker.tripped
         self._remaining.take(stages, committer.committed)
-        if not self.flag.is_set and not committer.incomplete():
-            delete_run_journals(self.store, self.run_id)
 
     def _does_all_of(self, first: str, last: str) -> bool:
         """Whether this run does everything that is pending in these shards, in one phase."""
@@ -269,10 +293,6 @@ class Run:
             gpus={name: spec.pool.num_gpus for name, spec in self.specs.items()},
             fingerprints={name: spec.fingerprint for name, spec in self.specs.items()},
         )
-
-    def _write_report(self) -> None:
-        self.store.create(f"runs/{self.run_id}/report.json", self._report.as_json().encode())
-        self.store.create(f"runs/{self.run_id}/report.md", self._report.as_markdown().encode())
 
 
 def new_run_id() -> str:

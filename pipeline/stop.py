@@ -43,7 +43,7 @@ class StopFlag:
         self.planned = False
         """Whether the run stops as it was told to from the start: at a deadline, or with its GPU-hours."""
         self._drain_over = False
-        self._pass_over = self._waits = self._watched = False
+        self._pass_over = self._waits = self._left = self._watched = False
         self._own_signals = 0
 
     def set(
@@ -54,11 +54,18 @@ class StopFlag:
         error: BaseException | None = None,
         planned: bool = False,
     ) -> bool:
-        """Asks the run to stop; says whether nobody had before. A signal counts also where the run stops by plan."""
+        """Asks the run to stop; says whether nobody had before. The first signal always counts, and ends a plan."""
         with self._lock:
-            if self.reason is not None and not (self.planned and signal_number is not None):
+            if signal_number is not None:
+                if self.signal_number is not None:
+                    return False
+                self.signal_number = signal_number
+                if self.reason is None or self.planned:
+                    self.reason, self.planned = reason, False
+                return True
+            if self.reason is not None:
                 return False
-            self.reason, self.signal_number, self.error, self.planned = reason, signal_number, error, planned
+            self.reason, self.error, self.planned = reason, error, planned
             return True
 
     def fail(self, error: BaseException) -> bool:
@@ -69,6 +76,11 @@ class StopFlag:
             self.error, self.planned = error, False
             self.reason = self.reason or f"{type(error).__name__}: {error}"
             return True
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the main thread waits for rows, or was made to leave that wait and has not come back."""
+        return self._waits or self._left
 
     @property
     def is_set(self) -> bool:
@@ -140,6 +152,7 @@ class StopFlag:
 
     def _leave(self) -> None:
         if self._drain_over:
+            self._left = True
             raise DrainOver
         if self._pass_over:
             self._pass_over = False

@@ -44,12 +44,19 @@ class Teller(Listener, Protocol):
 
 
 class StageHolder:
-    """A stage that is rebuilt when its engine dies: first here, then with the worker."""
+    """A stage that is rebuilt when its engine dies: first here, then with the worker.
+
+    One that holds no GPU sees none, and neither do its child processes: Ray leaves the machine's in sight of workers to
+    which it gives none (2.60), and an engine would take one that nobody has counted. It works for as long as nothing in
+    this process has asked CUDA for its devices, as no import of a stage does.
+    """
 
     def __init__(self, spec: StageSpec, teller: Teller | None) -> None:
         self._build = spec.build
         self._name = spec.name
         self._num_gpus = spec.pool.num_gpus
+        if self._num_gpus == 0:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._lock = threading.Lock()
         self._heart = Heartbeat(teller, spec.name, teller.node()) if teller is not None else None
         try:

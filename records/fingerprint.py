@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping
 from enum import Enum
 
+from records.errors import UserError
+
 FINGERPRINT_CHARACTERS = 16
 
 
@@ -38,7 +40,7 @@ def fingerprint(
 
     Raises:
         TypeError: A value of another type, which has no one canonical text (a set, a path, an array); names its place.
-        ValueError: A float that is not finite; names its place.
+        UserError: A float that is not finite; names its place.
     """
     text = canonical_json(
         {
@@ -47,19 +49,24 @@ def fingerprint(
             "fields": fields,
             "model_commit": model_commit,
             "upstream": upstream,
-        }
+        },
+        name=stage,
     )
     return hashlib.blake2b(text.encode("ascii"), digest_size=FINGERPRINT_CHARACTERS // 2).hexdigest()
 
 
-def canonical_json(value: object) -> str:
+def canonical_json(value: object, name: str = "value") -> str:
     """The one JSON text of `value`: keys sorted, no white space, ASCII, floats by their shortest exact form.
+
+    Args:
+        value: As the fields of `fingerprint`.
+        name: What messages call it.
 
     Raises:
         TypeError: A value without a canonical text; names its place.
-        ValueError: A float that is not finite; names its place.
+        UserError: A float that is not finite; names its place.
     """
-    return json.dumps(_plain(value, "value"), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return json.dumps(_plain(value, name), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def _plain(value: object, place: str) -> object:
@@ -71,7 +78,7 @@ def _plain(value: object, place: str) -> object:
         return value
     if type(value) is float:
         if not math.isfinite(value):
-            raise ValueError(f"{place}: cannot fingerprint {value}, which is not finite")
+            raise UserError(f"{place}: cannot fingerprint {value}, which is not finite")
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         content = {f.name: _plain(getattr(value, f.name), f"{place}.{f.name}") for f in dataclasses.fields(value)}

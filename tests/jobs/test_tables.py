@@ -198,6 +198,6 @@ def test_many_shards_are_counted_several_at_a_time_with_one_request_each(
     assert len(requests) == len(set(requests)) == 40
     specs = {"decode": StageSpec(name="decode", fingerprint="f1", build=list)}
     requests.clear()
-    chosen = failed_shards(StageTables(store), specs, ["decode"], frozenset())
+    chosen = failed_shards(StageTables(store), specs, ["decode"], frozenset(), 40)
     assert chosen == {"decode": {number: frozenset({"corrupt"}) for number in range(40) if number % 3}}
     assert len(requests) == len(set(requests)) == 40

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.plan import Plan, ShardTask, as_array, make_plan
+from pipeline.plan import FileLists, Plan, ShardTask, as_array, make_plan
 from pipeline.spec import Specs, StageSpec
 from records.errors import Failure, FailureKind
 from records.items import CatalogItem
@@ -101,7 +101,7 @@ class MemoryJournal:
 
 
 def plan_for(
-    tables: MemoryTables,
+    tables: FileLists,
     shards: int,
     *,
     specs: Specs = SPECS,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pipeline.drain import LEAVE_SECONDS, Drain
+from pipeline.drain import LEAVE_SECONDS, UNHURRIED_LEAVE_SECONDS, Drain
 from pipeline.limits import Limits
 from pipeline.stop import DrainOver, StopFlag
 
@@ -71,6 +71,24 @@ def test_the_process_ends_where_its_main_thread_does_not_leave(stopping: Stoppin
     assert not stopping.left
     stopping.after(1, expects_rows=False)
     assert stopping.left == [stopping.flag]
+
+
+def test_without_a_signal_the_process_waits_for_a_main_thread_that_is_at_work_and_longer_where_it_leaves() -> None:
+    one = Stopping()
+    one.flag.set("the deadline is over", planned=True)
+    one.limits.seconds = 0.0
+    one.drain.begin()
+    for _ in range(10):  # handing tasks to Ray, or committing
+        one.now += UNHURRIED_LEAVE_SECONDS
+        one.drain.watch(expects_rows=False)
+    assert not one.left
+    assert one.after(0), "then it comes to its wait, and leaves it at once"
+    one.now += UNHURRIED_LEAVE_SECONDS
+    one.drain.watch(expects_rows=False)
+    assert not one.left
+    one.now += 1
+    one.drain.watch(expects_rows=False)
+    assert one.left == [one.flag]
 
 
 def test_a_planned_stop_drains_until_its_limit_and_a_signal_ends_it_sooner() -> None:

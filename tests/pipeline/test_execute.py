@@ -12,7 +12,9 @@ import pytest
 
 from pipeline.execute import Phase
 from pipeline.loop_config import LoopConfig
+from pipeline.placement import Placement
 from pipeline.stop import SAME_SIGNAL_SECONDS, DrainOver, StopFlag, watch_signals
+from pipeline.watchdog import Standstill
 from records.errors import UserError
 
 GIVEN_UP = 50
@@ -89,12 +91,16 @@ class Shards(list[str]):
         return self
 
 
+def fits_nowhere() -> dict[str, Placement]:
+    raise UserError("a worker of caption needs 1 GPU")
+
+
 def test_nodes_may_go_as_often_as_they_like(monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclass
     class Graph:
         gate: Any
         specs: tuple[str, ...] = ("decode", "caption")
-        placements: object = None
+        placements: object = "as before"
 
     gate = SimpleNamespace(issued=Answer([]), new_pass=Answer(None), running=Answer({}), unread=Answer({}))
     monkeypatch.setattr("pipeline.execute.ray", SimpleNamespace(get=lambda answer: answer))
@@ -109,9 +115,22 @@ def test_nodes_may_go_as_often_as_they_like(monkeypatch: pytest.MonkeyPatch) -> 
         tripped=plain.tripped,
     )
     phase._gave_up = True
+    phase.place_anew = fits_nowhere
     tasks: Any = Shards(["00000000"])
     phase._isolate(tasks)
     assert phase.passes == GIVEN_UP
+    assert phase.graph is not graph
+    assert phase.graph.placements is graph.placements, "what no node holds now waits for one"
+
+
+def test_a_standstill_ends_with_its_own_reason_also_where_ray_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_answer(*arguments: object) -> None:
+        raise TimeoutError("Ray stands still as well")
+
+    monkeypatch.setattr("pipeline.execute.log_stacks", no_answer)
+    phase = phase_with(None)
+    phase._end_standstill(Standstill(stage="caption", reason="stuck in caption"))
+    assert str(phase.flag.error) == "stuck in caption"
 
 
 def test_a_second_signal_leaves_at_once_while_a_commit_hangs() -> None:

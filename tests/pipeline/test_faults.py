@@ -1,5 +1,6 @@
 """What may go wrong inside a run: each fault costs what it must and no more, and is told in one line."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -100,6 +101,8 @@ def test_a_stage_that_cannot_be_built_ends_the_run_with_its_own_error(tmp_path: 
         run_light(output, bad)
     assert "\n" not in str(raised.value)
     assert stage_files(output) == {}
+    (report,) = output.glob("runs/*/report.json")
+    assert json.loads(report.read_text())["stopped"] == f"FatalError: {raised.value}"
     assert run_light(output, good).items_with_errors == 0
     assert {stage: len(lines) for stage, lines in committed(output, good).items()} == dict.fromkeys(good, len(IDS))
 

@@ -1,11 +1,13 @@
 """What a worker says of itself, and when it leaves on its own."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from actors.stage import PoolConfig
 from pipeline import heartbeat
 from pipeline.heartbeat import ORPHAN_EXIT, Answer, Heartbeat, WorkerState
 from pipeline.spec import StageSpec
@@ -37,6 +39,12 @@ class Heard:
 
     def cannot_start(self, stage: str, reason: str) -> None:
         raise AssertionError("the stage starts")
+
+
+@pytest.fixture(autouse=True)
+def _gpus_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker without GPUs makes of them ends with the test."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
 
 
 @pytest.fixture
@@ -81,6 +89,19 @@ def test_a_worker_is_heard_of_before_its_stage_is_built_and_says_when_it_is_read
     StageHolder(StageSpec(name="caption", fingerprint="c", build=build), heard)
     assert built[0][-1] == "loads"
     assert heard.phases[-1] == "ready"
+
+
+@pytest.mark.parametrize(("num_gpus", "seen"), [(0.0, ""), (1.0, "0")])
+def test_a_stage_that_holds_no_gpu_is_built_where_none_is_seen(num_gpus: float, seen: str) -> None:
+    built: list[str] = []
+
+    def build() -> object:
+        built.append(os.environ["CUDA_VISIBLE_DEVICES"])
+        return object()
+
+    spec = StageSpec(name="embed", fingerprint="e", pool=PoolConfig(num_gpus=num_gpus), build=build)
+    StageHolder(spec, None)
+    assert built == [seen]
 
 
 def test_a_worker_whose_call_hangs_answers_with_the_stack_of_that_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,13 +14,12 @@ SECONDS, SHARE = st.just(0.0) | st.floats(1e-3, 1e6), st.floats(0, 1)
 PRICES = ClusterPrices(currency="EUR", cluster_per_hour=10.0, gpu_per_hour=4.0, cpu_per_hour=0.05)
 
 
-@given(
-    loading=SECONDS, ready=SECONDS, idle=st.floats(0, 1), blocked=st.floats(0, 1), held=st.floats(0, 1), busy=SECONDS
-)
+@given(waiting=SECONDS, loading=SECONDS, ready=SECONDS, idle=SHARE, blocked=SHARE, held=SHARE, busy=SECONDS)
 def test_shares_are_of_all_that_was_held(
-    loading: float, ready: float, idle: float, blocked: float, held: float, busy: float
+    waiting: float, loading: float, ready: float, idle: float, blocked: float, held: float, busy: float
 ) -> None:
     times = PoolTime(
+        waiting_seconds=waiting,
         loading_seconds=loading,
         ready_seconds=ready,
         starved_seconds=ready * idle * (1 - blocked),
@@ -29,13 +28,16 @@ def test_shares_are_of_all_that_was_held(
     )
     shapes = {"caption": WorkerShape(cpus=1, gpus=0.5)}
     ledger = make_ledger({"caption": StageStats(results=5, busy_seconds=busy)}, {"caption": times}, shapes, PRICES)
-    if loading + ready == 0:
+    if waiting + loading + ready == 0:
         assert ledger == {}
         return
     line = ledger["caption"]
     shares = [line.busy_share, line.starved_share, line.blocked_share, line.loading_share, line.other_share]
-    assert sum(shares) == pytest.approx(1.0)
+    assert sum(shares) == pytest.approx(1.0 if loading + ready else 0.0)
     assert min(shares) >= 0
+    assert line.waiting_share == pytest.approx(waiting / (waiting + loading + ready))
+    assert line.held_seconds == pytest.approx(loading + ready)
+    assert line.gpu_seconds_per_1000 == pytest.approx((loading + ready) * 0.5 / 5 * 1000)
     assert line.price == pytest.approx((loading + ready) / 3600 * 0.5 * 4.0)
 
 
@@ -63,23 +65,60 @@ def test_a_watch_counts_each_state_of_each_worker_for_as_long_as_it_lasts() -> N
     now = [100.0]
     watch = PoolWatch(clock=lambda: now[0])
     states = [
-        PoolNow(stage="caption", pending=2, running=0, idle=0, held_back=False),
-        PoolNow(stage="caption", pending=1, running=1, idle=1, held_back=False),
-        PoolNow(stage="caption", pending=0, running=2, idle=1, held_back=True),
-        PoolNow(stage="caption", pending=0, running=2, idle=0, held_back=False),
+        (0, PoolNow(stage="caption", pending=3, running=0, idle=0, held_back=False)),
+        (2, PoolNow(stage="caption", pending=3, running=0, idle=0, held_back=False)),
+        (2, PoolNow(stage="caption", pending=1, running=1, idle=1, held_back=False)),
+        (5, PoolNow(stage="caption", pending=1, running=1, idle=0, held_back=False)),  # some that are dead were heard
+        (2, PoolNow(stage="caption", pending=0, running=2, idle=1, held_back=True)),
+        (2, PoolNow(stage="caption", pending=0, running=2, idle=0, held_back=False)),
     ]
     watch.look(lambda: [])
-    for state in states:
+    for alive, state in states:
         now[0] += 10.0
+        watch.hear({"caption": alive, "embed": 7})
         watch.look(lambda state=state: [state])  # type: ignore[misc]
     assert watch.times()["caption"] == PoolTime(
-        loading_seconds=30,
-        ready_seconds=50,
+        waiting_seconds=40,
+        loading_seconds=40,
+        ready_seconds=60,
         starved_seconds=10,
         blocked_seconds=10,
         held_back_seconds=10,
         most_workers=2,
     )
+
+
+def test_workers_that_never_have_a_node_cost_nothing() -> None:
+    """Eight are asked for, four nodes come after an hour and load for another: the price is that of four."""
+    now = [0.0]
+    watch = PoolWatch(clock=lambda: now[0])
+    for hour, (alive, running) in enumerate([(0, 0), (0, 0), (4, 0), *[(4, 4)] * 9]):
+        now[0] = hour * 3600.0
+        watch.hear({"caption": alive})
+        watch.look(lambda running=running: [  # type: ignore[misc]
+            PoolNow(stage="caption", pending=8 - running, running=running, idle=0, held_back=False)
+        ])  # fmt: skip
+    stats = {"caption": StageStats(results=1000, busy_seconds=36 * 3600.0)}
+    ledger = make_ledger(stats, watch.times(), {"caption": WorkerShape(cpus=1, gpus=1)}, PRICES)
+    line = ledger["caption"]
+    assert (line.workers, line.held_seconds, line.price) == (4, 40 * 3600.0, 160.0)
+    assert line.gpu_seconds_per_1000 == 40 * 3600.0
+    assert (line.busy_share, line.loading_share) == (0.9, 0.1)
+    assert line.waiting_share == (8 + 4 * 10) / (8 * 11)
+    assert "| caption | 4 | 90% | 0% | 0% | 10% | 0% | 55% | 144000 | - | 160 |" in ledger_markdown(
+        ledger, PRICES, 36_000.0, 1000
+    )
+
+
+def test_a_new_pass_has_no_workers_of_the_one_before() -> None:
+    now = [0.0]
+    watch = PoolWatch(clock=lambda: now[0])
+    watch.hear({"caption": 2})
+    with watch.watching():
+        for second in range(2):
+            now[0] = float(second)
+            watch.look(lambda: [PoolNow(stage="caption", pending=2, running=0, idle=0, held_back=False)])
+    assert watch.times()["caption"] == PoolTime(waiting_seconds=2.0)
 
 
 def test_a_watch_looks_no_more_often_than_it_must() -> None:

@@ -80,7 +80,81 @@ def test_a_new_pass_forgets_the_pace_but_not_the_hours() -> None:
     limits.begin_pass()
     assert limits.drain_seconds() == 0.0
     limits.observe(issued=5, arrived=0, workers={"caption": 1})
-    assert limits.gpu_hours_held > held > 0
+    assert limits.gpu_hours_held == held > 0
+    clock.now += 36.0
+    limits.observe(issued=5, arrived=0, workers={"caption": 1})
+    assert limits.gpu_hours_held == pytest.approx(held + 0.01)
+
+
+def test_between_passes_nothing_is_held() -> None:
+    clock = Clock()
+    limits = Limits(gpu_hours=2.0, gpus={"caption": 1.0}, clock=clock)
+    at_pace(limits, clock, seconds=100, rate=10, in_flight=800, workers=8)
+    held = limits.gpu_hours_held
+    limits.begin_pass()  # the phase is over
+    clock.now += 300.0
+    limits.begin_pass()  # the next one begins
+    limits.observe(issued=0, arrived=0, workers={})
+    assert limits.gpu_hours_held == held
+
+
+def stopped_for_hours(clock: Clock) -> Limits:
+    """GPU-hours are nearly used up, rows are on their way and the GPUs are gone."""
+    limits = Limits(seconds=36_000.0, gpu_hours=1.0, gpus={"caption": 1.0}, idle_seconds=30.0, clock=clock)
+    at_pace(limits, clock, seconds=3590, rate=1, in_flight=16, workers=1)
+    assert limits.reason_to_stop() == "1 GPU-hours are used up"
+    for _ in range(60):  # as long as a GPU is held, a drain waits for the limit
+        assert limits.gpu_hours_held < 1.0
+        assert not limits.is_over()
+        limits.observe(issued=3598, arrived=3590, workers={"caption": 1})
+        clock.now += 0.1
+    limits.observe(issued=3598, arrived=3590, workers={})
+    return limits
+
+
+def test_a_drain_for_gpu_hours_that_nobody_uses_up_is_over_all_the_same() -> None:
+    clock = Clock()
+    limits = stopped_for_hours(clock)
+    clock.now += 29.0
+    assert not limits.is_over()
+    clock.now += 1.1
+    assert limits.is_over()
+    assert limits.gpu_hours_held < 1.0
+
+
+def test_a_drain_for_gpu_hours_goes_on_while_rows_come_or_a_gpu_is_held_again() -> None:
+    clock = Clock()
+    limits = stopped_for_hours(clock)
+    for arrived in (3591, 3592, 3593):
+        clock.now += 29.0
+        limits.observe(issued=3598, arrived=arrived, workers={})
+        assert not limits.is_over()
+    clock.now += 29.0
+    limits.observe(issued=3598, arrived=3593, workers={"caption": 1})
+    clock.now += 31.0  # nobody has said that it is gone
+    assert not limits.is_over()
+    clock.now -= 29.0
+    limits.observe(issued=3598, arrived=3593, workers={})
+    clock.now += 29.0
+    limits.observe(issued=3598, arrived=3593, workers={})
+    assert not limits.is_over()
+    clock.now += 1.1
+    assert limits.is_over()
+
+
+def test_a_deadline_waits_for_itself_although_no_gpu_is_held() -> None:
+    clock = Clock()
+    limits = Limits(seconds=600.0, gpu_hours=100.0, gpus={"caption": 1.0}, idle_seconds=30.0, clock=clock)
+    at_pace(limits, clock, seconds=500, rate=10, in_flight=800, workers=1)
+    assert limits.reason_to_stop() == "the deadline is near"
+    limits.gpu_hours_held = 99.99
+    limits.observe(issued=5410, arrived=5010, workers={"caption": 1})
+    assert limits.reason_to_stop() == "100 GPU-hours are used up"  # but they were not the first reason
+    limits.observe(issued=5410, arrived=5010, workers={})
+    clock.now += 90.0
+    assert not limits.is_over()
+    clock.now += 9.0
+    assert limits.is_over()
 
 
 def test_gpu_hours_where_nothing_takes_a_gpu_are_refused() -> None:

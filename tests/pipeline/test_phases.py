@@ -10,7 +10,7 @@ from actors.stage import PoolConfig
 from cluster.capacity import Capacity
 from cluster.nodes import GROUP_LABEL, Cluster, NodeGroup
 from pipeline.graph import RESERVED_CPUS
-from pipeline.phases import make_phases, place_stages
+from pipeline.phases import make_phases, place_anew, place_stages
 from pipeline.spec import Specs
 from records.errors import UserError
 from tests.pipeline.light import SPECS, nothing
@@ -40,6 +40,18 @@ def test_decode_has_a_place_where_its_own_table_is_finished() -> None:
     placed = place_stages(specs, ["caption"], Cluster(kinds=tuple(group.kind() for group in nodes)), rows=8)
     assert placed["decode"].label_selector == {GROUP_LABEL: "!in(gpu)"}
     assert set(place_stages(specs, ["embed"], Cluster(kinds=(nodes[0].kind(),)), rows=8)) == {"embed"}
+
+
+def test_once_nodes_are_gone_pools_begin_with_what_lives_and_may_grow_as_before() -> None:
+    gpu = NodeGroup(name="gpu", max_nodes=4, cpus=16, gpus=1)
+    specs = with_pools(caption=PoolConfig(num_gpus=1, max_actors=8))
+    whole, two = Cluster(kinds=(gpu.kind(),)), Cluster(kinds=(replace(gpu.kind(), count=2),))
+    before = place_stages(specs, ["caption"], whole, 1000)
+    assert (before["caption"].initial_actors, before["caption"].max_actors) == (4, 4)
+    after = place_anew(specs, ["caption"], whole, two, 1000)
+    assert (after["caption"].initial_actors, after["caption"].max_actors) == (2, 4)
+    nothing_lives = Cluster(kinds=())
+    assert place_anew(specs, ["caption"], whole, nothing_lives, 1000) == before, "it waits for a node, as at the start"
 
 
 def test_a_stage_that_fits_nowhere_is_named_with_what_it_needs() -> None:

@@ -160,7 +160,7 @@ def test_a_plan_is_made_written_read_and_run(tmp_path: Path) -> None:
         assert sum(shares) == pytest.approx(1.0)
         assert min(shares) >= 0
     assert report.ledger["decode"].busy_seconds_per_item >= 0.02
-    assert report.ledger["decode"].loading_share > 0
+    assert report.ledger["decode"].waiting_share > 0
     markdown = report.as_markdown()
     assert f"## Plan {plan.plan_id} against actual" in markdown
     assert "| decode | 1 |" in markdown

@@ -49,6 +49,12 @@ def test_the_last_try_says_what_ray_said(monkeypatch: pytest.MonkeyPatch) -> Non
         process.wait()
 
 
+@pytest.mark.parametrize("wrong", [{"num_cpus": 0}, {"num_gpus": -1}, {"object_store_bytes": 2**20}])
+def test_numbers_that_ray_would_not_take_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        LocalRayConfig(**wrong)
+
+
 def test_only_old_folders_of_processes_that_are_gone_are_swept(tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()

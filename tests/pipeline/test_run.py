@@ -1,6 +1,7 @@
 """Whole runs of the light graph on a real Ray: what is committed, what runs again, and what never does."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from storage.stores import Store
 from tests.pipeline.drivers import last_report
 from tests.pipeline.light_stages import POOL, light_catalog, light_specs
 from tests.pipeline.runs import committed, run_light, stage_files
+from tests.pipeline.wrapped_stages import build_slowly
 from tests.storage.journal_rows import read_journals
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("light_ray")]
@@ -39,7 +41,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, light_ray: None) -> tu
     output, log = tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("log") / "reads"
     light_catalog(str(output), [*IDS, "missing"], shard_size=8, titles={one: f"title of {one}" for one in IDS})
     specs = dict(light_specs(log))
-    specs["caption"] = replace(specs["caption"], pool=replace(POOL, num_gpus=0.25))
+    build = partial(build_slowly, specs["caption"].build, 5.0)
+    specs["caption"] = replace(specs["caption"], pool=replace(POOL, num_gpus=0.25), build=build)
     report = run_light(output, specs, prices=MACHINE)
     assert (report.items_run, report.items_with_errors, report.shards_committed, report.stopped) == (31, 1, 4, None)
     return output, log
@@ -65,6 +68,8 @@ def test_the_ledger_prices_what_each_pool_held(undisturbed: tuple[Path, Path]) -
     for stage, line in report["ledger"].items():
         price = 0.25 * 2.0 if stage == "caption" else 0.0  # a GPU's price has its node's cores
         assert line["price"] == pytest.approx(line["held_seconds"] / 3600 * price), stage
+    caption = report["ledger"]["caption"]  # while its process starts it is not heard of, while its model loads it is
+    assert (caption["workers"], caption["waiting_share"] > 0, caption["loading_share"] > 0) == (1, True, True)
     assert "EUR" in next((undisturbed[0] / "runs").glob("*/report.md")).read_text()
 
 

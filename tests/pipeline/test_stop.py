@@ -37,6 +37,18 @@ def test_a_signal_overtakes_a_planned_stop_once() -> None:
     assert not flag.set("received SIGINT", signal_number=2)
 
 
+def test_the_first_signal_is_heard_in_any_other_stop_and_says_the_exit_code() -> None:
+    flag, first = StopFlag(), ValueError("the disk is full")
+    assert flag.set("too many rows failed alike")
+    assert flag.set("received SIGTERM", signal_number=15)
+    assert not flag.set("received SIGTERM", signal_number=15)
+    assert (flag.reason, flag.signal_number) == ("too many rows failed alike", 15)
+    other = StopFlag()
+    assert other.fail(first)
+    assert other.set("received SIGTERM", signal_number=15)
+    assert (other.error, other.signal_number) == (first, 15)
+
+
 def test_a_pass_that_is_given_up_is_nobodys_signal_and_the_next_signal_counts() -> None:
     flag, heard, told = StopFlag(), list[int](), threading.Event()
 

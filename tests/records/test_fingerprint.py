@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from records.errors import UserError
 from records.fingerprint import canonical_json, fingerprint
 
 
@@ -133,7 +134,7 @@ def test_a_type_without_canonical_text_is_refused_with_its_place(value: object) 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_float_that_is_not_finite_is_refused(value: float) -> None:
-    with pytest.raises(ValueError, match=r"fields\.top_p: .*not finite"):
+    with pytest.raises(UserError, match=r"fields\.top_p: .*not finite"):
         of({"top_p": value})
 
 
