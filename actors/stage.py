@@ -52,7 +52,8 @@ class PoolConfig:
     memory_bytes: int = 0
     """Main memory a worker, as Ray counts it; 0 reserves none."""
     batch_rows: int = 8
-    """Rows a call: of a stage with GPUs, and of one that reads texts; another gets a block."""
+    """Rows a call: of a stage with GPUs, and of one that reads texts. Blocks are joined to so many and cut; a stage of
+    media without GPUs gets each block as it is, of `graph.block_rows`."""
     calls: int = 1
     """Calls at a time in one worker; above 1 only for stages that wait on an engine."""
     accelerator_type: str | None = None

@@ -93,11 +93,6 @@ class Cluster:
             memory_bytes=sum(kind.count * kind.each.memory_bytes for kind in self.kinds),
         )
 
-    @property
-    def grows(self) -> bool:
-        """Whether an autoscaler brings nodes when they are asked for."""
-        return any(kind.is_group for kind in self.kinds)
-
 
 def _on_one(worker: Capacity, node: Capacity) -> int:
     """Workers on one node. A share of a GPU is one of one GPU; several GPUs are whole ones of one node."""

@@ -34,6 +34,8 @@ class StageLoad:
     """From asking for a worker until its model is loaded."""
     most_workers: int | None = None
     """Workers past which there is not a block for each; None for no bound."""
+    most_workers_of_texts: int | None = None
+    """Likewise in a phase that reads only texts, whose blocks are larger; None for no other bound."""
     needs_decode: bool = False
     """Whether it cannot run without `decode` beside it, since frames and sound are never stored."""
 
@@ -49,7 +51,7 @@ class Cluster:
 
     nodes: Nodes
     reserved: tuple[Need, ...] = ()
-    """What runs beside the pools: readers, and the task that cuts blocks."""
+    """What runs beside the pools: readers."""
     cores: float | None = None
     """Real cores, where CPU slots are more than those; None for one a slot."""
 
@@ -236,15 +238,22 @@ def _one_each(loads: Sequence[StageLoad], cluster: Cluster) -> bool:
 
 def _size_phase(loads: Sequence[StageLoad], cluster: Cluster) -> PhaseSize:
     """The highest rate whose workers fit. Candidates are the rates at which some stage needs one worker more."""
+    bounds = [(load, _most_workers(load, loads)) for load in loads if load.seconds > 0]
     most = min(
-        [upper_rate(loads, cluster)]
-        + [load.most_workers / load.seconds for load in loads if load.most_workers is not None and load.seconds > 0]
+        [upper_rate(loads, cluster)] + [workers / load.seconds for load, workers in bounds if workers is not None]
     )
     candidates = _candidates(loads, cluster, most)
     best = _last(candidates, lambda one: cluster.holds(loads, _workers_for(loads, one)))
     workers = _workers_for(loads, best) if best is not None else {load.name: 1 for load in loads}
     items_per_second, bottleneck = rate(loads, workers, cluster)
     return PhaseSize(workers=workers, items_per_second=items_per_second, bottleneck=bottleneck)
+
+
+def _most_workers(load: StageLoad, phase: Sequence[StageLoad]) -> int | None:
+    """Workers that can have work in a phase; none for no bound."""
+    if load.most_workers_of_texts is None or any(one.needs_decode or one.name == "decode" for one in phase):
+        return load.most_workers
+    return load.most_workers_of_texts
 
 
 def _candidates(loads: Sequence[StageLoad], cluster: Cluster, most: float) -> list[float]:

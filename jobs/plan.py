@@ -27,6 +27,7 @@ from pipeline.assemble import build_specs
 from pipeline.cluster_view import connected_nodes
 from pipeline.cluster_view import read_cluster as read_connected
 from pipeline.config import RunConfig
+from pipeline.in_flight import InFlight
 from pipeline.limits import parse_deadline
 from pipeline.placement import place
 from pipeline.planning import (
@@ -115,7 +116,8 @@ def main(argv: Sequence[str]) -> int:
     if not rows:
         print(f"Nothing left to do: all {catalog.item_count} items are done, so that there is nothing to plan.")
         return 0
-    bare = bare_loads(specs, rows, config.graph)
+    in_flight = InFlight.of(pending, catalog.live_counts(), config.graph, config.gate)
+    bare = bare_loads(specs, rows, in_flight)
     if prices is not None and options.cluster != CONNECTED and (options.cluster or deadline is not None):
         prices.usable(bare)
     if nodes is not None:
@@ -175,7 +177,7 @@ def _probed(
         # One worker of each stage is enough here, whatever the pools of the run will be.
         where = {name: place(name, replace(spec.pool, min_actors=1), cluster) for name, spec in specs.items()}
         selectors = {name: placement.label_selector for name, placement in where.items()}
-        result = Probe(specs, modalities, config.graph, selectors).run(lines)
+        result = Probe(specs, modalities, config.graph, config.embed.dtype, selectors).run(lines)
         accelerators = {name: accelerator_of(one.node_id) for name, one in result.stages.items()}
     return Probed(result=result, nodes=nodes, cores=cores, accelerators=accelerators)
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.data._internal.logical.interfaces import LogicalPlan
+from ray.data._internal.logical.operators import StreamingRepartition
 
 from pipeline.decode_worker import DecodeWorker
 from pipeline.gate import GateHandle
@@ -32,8 +34,8 @@ from storage.stores import StoreConfig
 READERS = 2
 """Shards being read at a time; each waits at the gate with its rows in hand."""
 READER_CPUS = 0.25
-RESERVED_CPUS = READERS * READER_CPUS + 1.0
-"""CPU slots beside the pools: waiting readers hold theirs, and Ray Data's repartition takes a whole one."""
+RESERVED_CPUS = READERS * READER_CPUS
+"""CPU slots beside the pools: readers hold theirs while they wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +47,10 @@ class GraphConfig:
     """
 
     block_rows: int = 8
-    """Rows of media in one block: what moves between workers, and what one call of a stage without GPUs gets."""
+    """Rows of media in one block at most: what moves between workers, and one call of a stage without GPUs."""
     text_block_rows: int = 1024
-    """Rows in one block where only texts are read: Ray Data moves some 20 blocks a second, whatever is in them."""
+    """Rows in one block at most where only texts are read: Ray Data moves some 20 blocks a second, whatever is in them.
+    No block holds more than one task has read, which is one shard unless there are more than `max_reads`."""
     max_reads: int = 32_768
     """Reading tasks in one pass at most, which Ray holds from its start: of more shards, one task reads several."""
     task_retries: int = 1
@@ -128,10 +131,6 @@ class Graph:
             dataset = self._read(media, 1 if one_by_one else self.config.block_rows)
             for spec in self.media_stages(media):
                 dataset = self._stage(dataset, spec, media, one_by_one)
-            # Joined to batches and no further: a row that waits for others is not journalled yet.
-            batch_rows = max((spec.pool.batch_rows for spec in self._text_stages(tasks)), default=0)
-            if batch_rows > self.config.block_rows and not one_by_one:
-                dataset = dataset.repartition(target_num_rows_per_block=batch_rows)
             branches.append(dataset)
         if len(texts):
             branches.append(self._read(texts, 1 if one_by_one else self.config.text_block_rows))
@@ -175,7 +174,7 @@ class Graph:
             compute=TaskPoolStrategy(size=READERS),
             num_cpus=READER_CPUS,
         )
-        return lines.repartition(target_num_rows_per_block=block_rows)
+        return _in_blocks(lines, block_rows)
 
     def _stage(self, dataset: Dataset, spec: StageSpec, tasks: Tasks, one_by_one: bool) -> Dataset:
         worker: type[StageWorker] | type[DecodeWorker]
@@ -212,9 +211,9 @@ class Graph:
 
     @staticmethod
     def _call_rows(spec: StageSpec, one_by_one: bool) -> int | None:
-        """Rows a call; None for the whole block. Ray Data asks for a number where a worker has GPUs, and joins smaller
-        blocks to so many."""
-        if not spec.pool.num_gpus:
+        """Rows a call; None for the whole block. To a number Ray Data joins blocks, so that at most one row less waits
+        for others, until there is no more input; where a worker has GPUs it asks for one."""
+        if spec.is_media and not spec.pool.num_gpus:
             return None
         return 1 if one_by_one else spec.pool.batch_rows
 
@@ -228,6 +227,21 @@ class Graph:
             "drop_frames": all(stage.modality != "video" for stage in later),
             "drop_audio": all(stage.modality != "audio" for stage in later),
         }
+
+
+def _in_blocks(lines: Dataset, rows: int) -> Dataset:
+    """Blocks of at most so many rows, cut by the tasks that read them.
+
+    `Dataset.repartition` makes the same operator, but with tasks of its own, each on a whole CPU slot. Ray Data fuses
+    it with the reading where both take the same resources and as many tasks at a time.
+    """
+    cut = StreamingRepartition(
+        target_num_rows_per_block=rows,
+        input_dependencies=[lines._logical_plan.dag],
+        compute=TaskPoolStrategy(size=READERS),
+        ray_remote_args={"num_cpus": READER_CPUS},
+    )
+    return Dataset._from_parent(lines, LogicalPlan(cut, lines.context))
 
 
 def _grouped(tasks: Iterator[ShardTask], size: int) -> Iterator[list[ShardTask]]:

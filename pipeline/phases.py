@@ -6,6 +6,7 @@ from dataclasses import replace
 from cluster.capacity import Capacity
 from cluster.nodes import Cluster
 from pipeline.graph import RESERVED_CPUS
+from pipeline.in_flight import InFlight
 from pipeline.placement import Placement, place_all
 from pipeline.spec import Specs, select_specs
 from records.errors import UserError
@@ -33,8 +34,10 @@ def make_phases(specs: Specs, selected: Sequence[str], capacity: Capacity) -> li
     return phases or [list(selected)]
 
 
-def place_stages(specs: Specs, stages: Iterable[str], cluster: Cluster, rows: int) -> dict[str, Placement]:
-    """Where the workers of these stages go, beside readers and Ray's own tasks, to run so many rows.
+def place_stages(
+    specs: Specs, stages: Iterable[str], cluster: Cluster, rows: int, in_flight: InFlight | None = None
+) -> dict[str, Placement]:
+    """Where the workers of these stages go, beside readers, to run so many rows.
 
     Decode has a place wherever a stage needs media: it runs again although its own table is finished.
 
@@ -43,10 +46,23 @@ def place_stages(specs: Specs, stages: Iterable[str], cluster: Cluster, rows: in
     """
     beside = Capacity(cpus=RESERVED_CPUS, gpus=0, memory_bytes=0)
     placed = select_specs(specs, stages)
-    return place_all({name: spec.pool for name, spec in placed.items()}, cluster, beside=beside, rows=rows)
+    most = {name: -(-rows // (spec.pool.batch_rows * spec.pool.calls)) for name, spec in placed.items()}
+    if in_flight is not None:
+        texts = not any(spec.is_media for spec in placed.values())
+        for name, spec in placed.items():
+            bound = in_flight.workers_of_texts(spec.pool, rows) if texts else in_flight.workers(spec, rows)
+            most[name] = min(most[name], bound)
+    return place_all({name: spec.pool for name, spec in placed.items()}, cluster, beside=beside, most=most)
 
 
-def place_anew(specs: Specs, stages: Iterable[str], whole: Cluster, live: Cluster, rows: int) -> dict[str, Placement]:
+def place_anew(
+    specs: Specs,
+    stages: Iterable[str],
+    whole: Cluster,
+    live: Cluster,
+    rows: int,
+    in_flight: InFlight | None = None,
+) -> dict[str, Placement]:
     """The same once nodes are gone: pools may grow to what there may be again, and begin with what lives.
 
     Args:
@@ -57,9 +73,9 @@ def place_anew(specs: Specs, stages: Iterable[str], whole: Cluster, live: Cluste
         UserError: As `place_stages`, of the whole.
     """
     names = list(stages)
-    placements = place_stages(specs, names, whole, rows)
+    placements = place_stages(specs, names, whole, rows, in_flight)
     try:
-        now = place_stages(specs, names, live, rows)
+        now = place_stages(specs, names, live, rows, in_flight)
     except UserError:
         return placements
     begin = {name: min(placements[name].initial_actors, now[name].initial_actors) for name in placements}

@@ -53,7 +53,7 @@ def place(name: str, pool: PoolConfig, cluster: Cluster) -> Placement:
 
 
 def place_all(
-    pools: Mapping[str, PoolConfig], cluster: Cluster, *, beside: Capacity, rows: int
+    pools: Mapping[str, PoolConfig], cluster: Cluster, *, beside: Capacity, most: Mapping[str, int]
 ) -> dict[str, Placement]:
     """Places all pools of a run and says with how many workers each begins.
 
@@ -66,8 +66,8 @@ def place_all(
     Args:
         pools: Stage to its pool, upstream first.
         cluster: What there is, or may be.
-        beside: What else must fit: readers and Ray's own tasks.
-        rows: Items to run.
+        beside: What else must fit: readers.
+        most: Stage to the workers that can have work at once.
 
     Raises:
         UserError: As `place`.
@@ -78,9 +78,8 @@ def place_all(
     capacity = cluster.capacity()
     while growing:
         name = min(growing, key=lambda one: sizes[one] / pools[one].max_actors)
-        pool, more = pools[name], {**sizes, name: sizes[name] + 1}
-        busy = -(-rows // (pool.batch_rows * pool.calls))
-        if more[name] > min(placements[name].max_actors, busy) or not capacity.holds(_total(pools, more, beside)):
+        more = {**sizes, name: sizes[name] + 1}
+        if more[name] > min(placements[name].max_actors, most[name]) or not capacity.holds(_total(pools, more, beside)):
             growing.remove(name)
         else:
             sizes = more

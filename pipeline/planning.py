@@ -10,15 +10,16 @@ from cluster.nodes import ACCELERATOR_LABEL
 from cluster.packing import Need, Nodes
 from cluster.prices import PriceTable
 from cluster.sizing import Cluster, PhaseSize, Sizing, StageLoad, rate, size_pools
-from pipeline.graph import READER_CPUS, READERS, GraphConfig
+from pipeline.graph import READER_CPUS, READERS
+from pipeline.in_flight import InFlight
 from pipeline.probe import ProbeResult
 from pipeline.ray_nodes import all_nodes
 from pipeline.run_plan import ClusterPrices, RunPlan, StagePrediction
 from pipeline.spec import Specs
 from records.errors import UserError
 
-RESERVED = (*[Need(cpus=READER_CPUS)] * READERS, Need(cpus=1.0))
-"""What runs beside the pools: readers, and Ray Data's repartition, which takes a whole slot."""
+RESERVED = (Need(cpus=READER_CPUS),) * READERS
+"""What runs beside the pools: readers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +54,12 @@ class Planned:
     prediction: Prediction
 
 
-def bare_loads(specs: Specs, rows: Mapping[str, int], graph: GraphConfig) -> list[StageLoad]:
+def bare_loads(specs: Specs, rows: Mapping[str, int], in_flight: InFlight) -> list[StageLoad]:
     """The stages with what their workers take, before anything is measured."""
     loads: list[StageLoad] = []
     for name, count in rows.items():
         spec = specs[name]
         pool = spec.pool
-        call_rows = graph.block_rows if spec.is_media and not pool.num_gpus else pool.batch_rows
         loads.append(
             StageLoad(
                 name=name,
@@ -70,7 +70,8 @@ def bare_loads(specs: Specs, rows: Mapping[str, int], graph: GraphConfig) -> lis
                     accelerator=pool.accelerator_type,
                 ),
                 seconds=0.0,
-                most_workers=math.ceil(count / call_rows),
+                most_workers=in_flight.workers(spec, count),
+                most_workers_of_texts=None if spec.is_media else in_flight.workers_of_texts(pool, count),
                 needs_decode=spec.modality is not None,
             )
         )
@@ -120,6 +121,7 @@ def plan_run(
             cpu_seconds=costs[load.name].cpu_seconds * factors[load.name],
             start_seconds=probe.stages[load.name].start_seconds,
             most_workers=load.most_workers,
+            most_workers_of_texts=load.most_workers_of_texts,
             needs_decode=load.needs_decode,
         )
         for load in bare
@@ -149,20 +151,21 @@ def _sized(
         deadline_seconds=request.deadline_seconds,
         reserved=RESERVED,
     )
-    prediction: Prediction | None = None
+    shortest: float | None = None
     while True:
         try:
             chosen = cheapest(request.prices.offers, work)
         except UserError:
-            if prediction is None:
+            if shortest is None:
                 raise
-            hours, longest = request.deadline_seconds / 3600, prediction.seconds.high / 3600
+            hours = request.deadline_seconds / 3600
             raise UserError(
-                f"no cluster is sure to meet the deadline of {hours:.2f} h: the fastest that the prices allow may take "
-                f"{longest:.2f} h; a larger --sample makes surer"
+                f"no cluster is sure to meet the deadline of {hours:.2f} h: the fastest of those tried may take "
+                f"{shortest / 3600:.2f} h; a larger --sample makes surer"
             ) from None
         sizing = Sizing(phases=_with_rates(chosen, loads), loads=tuple(loads), cluster=chosen.cluster)
         prediction = predict(sizing, costs, factors, request.items)
+        shortest = min(shortest or math.inf, prediction.seconds.high)
         late = prediction.seconds.high / request.deadline_seconds
         if late <= 1:
             return sizing, prediction

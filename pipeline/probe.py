@@ -14,13 +14,14 @@ import pyarrow as pa
 
 from cluster.estimate import DurationClass, Wave, duration_classes
 from pipeline.graph import GraphConfig
+from pipeline.in_flight import call_rows
 from pipeline.probe_handle import ProbeHandle
 from pipeline.probe_worker import Usage
 from pipeline.spec import Specs, StageSpec
 from records.errors import Failure
 from records.flow import FlowRow, flow_rows, flow_table, spent_seconds, with_outcomes
 from records.outcomes import MediaFacts, Outcome
-from records.schemas import StageRow, VectorDtype, stage_table
+from records.schemas import StageRow, VectorDtype, stage_schema, stage_table
 from storage.tables import encode_table
 
 logger = logging.getLogger(__name__)
@@ -75,15 +76,15 @@ class Probe:
         specs: The stages that have work, upstream first.
         modalities: Stage to stream, for every stage of the run.
         config: How rows are cut into blocks, and how long a worker may take to start.
-        label_selectors: Stage to the nodes that its worker may take; any of them for those that are not in it.
         vector_dtype: How vectors are stored.
+        label_selectors: Stage to the nodes that its worker may take; any of them for those that are not in it.
     """
 
     specs: Specs
     modalities: dict[str, str]
     config: GraphConfig
+    vector_dtype: VectorDtype
     label_selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    vector_dtype: VectorDtype = "float32"
     _gpu_seconds: float = field(default=0.0, init=False)
 
     def run(self, lines: Sequence[FlowRow]) -> ProbeResult:
@@ -136,7 +137,7 @@ class Probe:
         self, spec: StageSpec, worker: ProbeHandle, table: pa.Table, class_of: Sequence[int]
     ) -> tuple[StageProbe, pa.Table]:
         """What the stage took, and the table with its outcomes; decode's frames and sound stay in it."""
-        block = self._block_rows(spec)
+        block = call_rows(spec, self.config)
         full = spec.pool.calls * block
         mine = [index for index, line in enumerate(flow_rows(table, ())) if self._has_work(spec, line)]
         if mine and spec.name != "decode":  # which has run already, to learn how long the clips are
@@ -172,10 +173,6 @@ class Probe:
         )
         return probe, _merged(spec.name, table, parts, mine, outcomes)
 
-    def _block_rows(self, spec: StageSpec) -> int:
-        """Rows that one call gets in a run."""
-        return self.config.block_rows if spec.is_media and not spec.pool.num_gpus else spec.pool.batch_rows
-
     def _has_work(self, spec: StageSpec, line: FlowRow) -> bool:
         """Decode works also for lines whose facts are stored, where a stage looks at their frames or sound."""
         if spec.name == "decode":
@@ -189,7 +186,7 @@ class Probe:
             for line, outcome in zip(lines, outcomes, strict=True)
             if outcome is not None
         ]
-        return len(encode_table(stage_table(stage, rows, "float32")))
+        return len(encode_table(stage_table(stage, rows, "float32").cast(stage_schema(stage, self.vector_dtype))))
 
 
 def _wave(worker: ProbeHandle, stage: str, table: pa.Table, class_index: int, block_rows: int) -> tuple[Wave, pa.Table]:

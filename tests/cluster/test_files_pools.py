@@ -69,7 +69,7 @@ def test_the_pools_fit_a_head_alone_that_may_grow_and_take_every_gpu(path: Path)
     settings = config(path)
     beside = Capacity(cpus=RESERVED_CPUS, gpus=0, memory_bytes=0)
     cluster = make_cluster([HEAD], settings.node_groups)
-    placed = place_all(pools(settings), cluster, beside=beside, rows=10**6)
+    placed = place_all(pools(settings), cluster, beside=beside, most=dict.fromkeys(settings.stages, 10**4))
     with_gpus = {stage: pool for stage, pool in pools(settings).items() if pool.num_gpus}
     held = sum(placed[stage].initial_actors * pool.num_gpus for stage, pool in with_gpus.items())
     assert held == pytest.approx(sum(group.max_nodes * group.gpus for group in settings.node_groups))
@@ -83,7 +83,8 @@ def test_a_recipe_has_one_engine_of_each_on_each_gpu_of_one_machine(name: str, g
     wanted = pools(config_of(options_of(["--output", "x", "--recipe", name])))
     resources = {**HEAD["Resources"], "CPU": 64.0, "GPU": float(gpus)}
     machine = make_cluster([{**HEAD, "Resources": resources}], [])
-    placed = place_all(wanted, machine, beside=Capacity(cpus=RESERVED_CPUS, gpus=0, memory_bytes=0), rows=10**6)
+    beside = Capacity(cpus=RESERVED_CPUS, gpus=0, memory_bytes=0)
+    placed = place_all(wanted, machine, beside=beside, most=dict.fromkeys(wanted, 10**4))
     assert {placed[stage].initial_actors for stage, pool in wanted.items() if pool.num_gpus} == {gpus}
 
 

@@ -63,9 +63,9 @@ def places(tmp_path: Path) -> dict[str, str]:
         (
             [
                 "--output", "out", "--recipe", "tiny", "--source", "source",
-                "--prices", "prices.yaml", "--cluster", "small.yaml",
+                "--prices", "prices.yaml", "--cluster", "small.yaml", "--set", "decode.pool.num_cpus=0.75",
             ],
-            "no room for a worker of decode: together 0.5 CPUs",
+            "no room for a worker of decode: together 0.75 CPUs",
         ),
         (
             [

@@ -1,21 +1,26 @@
 """From measurements to a plan: phases, overrides, prices and notes, without a worker."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from actors.stage import PoolConfig
 from cluster.cheapest import Offer
-from cluster.estimate import DurationClass, Wave
-from cluster.packing import Nodes, NodeType
+from cluster.estimate import DurationClass, Prediction, Wave, predict
+from cluster.packing import Need, Nodes, NodeType
 from cluster.prices import PriceTable
+from cluster.sizing import Cluster, size_pools
+from pipeline import planning
 from pipeline.config import apply_overrides
+from pipeline.gate import GateConfig
 from pipeline.graph import GraphConfig
+from pipeline.in_flight import InFlight
 from pipeline.planning import Planned, PlanRequest, bare_loads, plan_run
 from pipeline.probe import ProbeResult, StageProbe
 from pipeline.recipes import tiny
-from pipeline.run_plan import planned_phases
+from pipeline.run_plan import StagePrediction, planned_phases
 from pipeline.spec import Specs
 from records.errors import UserError
 from tests.pipeline.light import SPECS
@@ -47,6 +52,12 @@ def stage(seconds: float, *, rows_at_once: int = 8, node_seconds: float = 0.0) -
     )  # fmt: skip
 
 
+def in_flight(items: int, *, gate: int = 8192, shard_rows: int = 512, **graph: int) -> InFlight:
+    config = GraphConfig(**graph)
+    shards = -(-items // shard_rows)
+    return InFlight(graph=config, gate=GateConfig(max_rows_out=gate), shards=shards, shard_rows=min(items, shard_rows))
+
+
 def planned(
     nodes: Nodes | None,
     *,
@@ -70,7 +81,7 @@ def planned(
     request = PlanRequest(
         plan_id="p", recipe="modern", rows=rows, nodes=nodes, deadline_seconds=deadline, prices=prices
     )
-    bare = bare_loads(GPU_STAGES, rows, GraphConfig())
+    bare = bare_loads(GPU_STAGES, rows, in_flight(items))
     return plan_run(request, GPU_STAGES, bare, probe, {"caption": "L4", "embed": "L4"})
 
 
@@ -137,7 +148,7 @@ def unsure(nodes: int, hours: float) -> Planned:
         plan_id="p", recipe="tiny", rows=dict.fromkeys(specs, 100_000), nodes=None, deadline_seconds=hours * 3600,
         prices=PriceTable(currency="EUR", offers=(offer,)),
     )  # fmt: skip
-    return plan_run(request, specs, bare_loads(specs, request.rows, GraphConfig()), probe, {})
+    return plan_run(request, specs, bare_loads(specs, request.rows, in_flight(100_000, gate=10**6)), probe, {})
 
 
 def test_what_is_chosen_for_a_deadline_is_in_time_with_its_whole_interval() -> None:
@@ -145,6 +156,50 @@ def test_what_is_chosen_for_a_deadline_is_in_time_with_its_whole_interval() -> N
     with pytest.raises(UserError, match=r"no cluster is sure to meet the deadline of 0\.41 h: .* may take 0\.43 h"):
         unsure(1, 0.41)
     assert unsure(2, 0.41).plan.seconds.high <= 0.41 * 3600
+
+
+def test_a_refusal_names_the_fastest_of_the_clusters_that_were_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each choice is faster by the ends of its stages alone; the whole interval need not agree."""
+    tried: list[float] = []
+
+    def worse_each_time(*arguments: Any) -> Prediction:  # noqa: ANN401 - of the function
+        made = predict(*arguments)
+        made = replace(made, seconds=made.seconds.times(2 + 2 * len(tried)))
+        tried.append(made.seconds.high)
+        return made
+
+    monkeypatch.setattr(planning, "predict", worse_each_time)
+    with pytest.raises(UserError, match=r"the fastest of those tried may take 0\.43 h"):
+        unsure(2, 0.41)
+    assert tried[0] < 0.44 * 3600 < tried[-1]
+
+
+def test_embedding_alone_is_planned_with_the_workers_that_the_gate_gives_blocks() -> None:
+    """On as many nodes as one likes, 20,000 items take as long as their blocks do, sixteen at a time."""
+    specs = {"embed": replace(SPECS["embed"], pool=PoolConfig(num_cpus=1, batch_rows=16))}
+    probe = ProbeResult(
+        classes=(DurationClass(start_seconds=0, end_seconds=float("inf"), items=16),), stages={"embed": stage(0.05)},
+        items=16, seconds=60.0, gpu_seconds=0.0,
+    )  # fmt: skip
+
+    def plan_with(of: InFlight) -> StagePrediction:
+        request = PlanRequest(plan_id="p", recipe="tiny", rows={"embed": 20_000}, nodes={CPU: 1000})
+        return plan_run(request, specs, bare_loads(specs, request.rows, of), probe, {}).plan.stages["embed"]
+
+    assert plan_with(in_flight(20_000)).workers == 16
+    assert plan_with(in_flight(20_000, gate=2**20)).workers == 40
+    assert plan_with(in_flight(20_000, text_block_rows=128)).workers == 64
+
+
+def test_a_phase_of_texts_alone_has_fewer_workers_than_one_beside_media() -> None:
+    loads = bare_loads(GPU_STAGES, dict.fromkeys(GPU_STAGES, 20_000), in_flight(20_000))
+    bounds = [(load.most_workers, load.most_workers_of_texts) for load in loads]
+    assert bounds == [(1024, None), (1024, None), (1024, 16)]
+    timed = [replace(load, seconds=1.0, need=Need(cpus=1)) for load in loads]
+    nodes = Cluster(nodes={CPU: 5000})
+    (beside,), (alone,) = (size_pools(some, nodes, 20_000).phases for some in (timed, timed[2:]))
+    assert (beside.workers["embed"], alone.workers["embed"]) == (1024, 16)
+    assert size_pools([timed[0], timed[2]], nodes, 20_000).phases[0].workers["embed"] > 16  # decode too reads media
 
 
 def test_nodes_that_the_table_does_not_know_have_no_price() -> None:

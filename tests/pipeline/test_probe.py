@@ -1,8 +1,10 @@
 """A probe runs real workers over a sample: what it measures is what they took, and it commits nothing."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from actors.stage import PoolConfig
@@ -10,6 +12,7 @@ from cluster.nodes import NodeGroup
 from cluster.packing import NodeType
 from pipeline.cluster_view import connected_nodes
 from pipeline.graph import GraphConfig
+from pipeline.in_flight import InFlight
 from pipeline.planning import Planned, PlanRequest, bare_loads, plan_run
 from pipeline.probe import Probe, ProbeResult
 from pipeline.probe_worker import gpu_memory_bytes
@@ -18,11 +21,13 @@ from pipeline.run_plan import read_plan
 from pipeline.sample import sample_lines
 from pipeline.spec import Specs
 from pipeline.unfinished import rows_to_do, unfinished_plan
-from records.errors import FatalError, UserError
-from records.outcomes import STAGES
+from records.errors import Failure, FatalError, UserError
+from records.items import Row
+from records.outcomes import STAGES, Embedding, View
+from records.schemas import VectorDtype
 from storage.catalog import Catalog
 from storage.stores import Store, StoreConfig
-from tests.pipeline.light_stages import light_catalog, light_specs
+from tests.pipeline.light_stages import LightEmbed, light_catalog, light_specs
 from tests.pipeline.runs import BASE, run_light
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("light_ray")]
@@ -31,11 +36,21 @@ GRAPH = GraphConfig(block_rows=4, text_block_rows=8)
 MODALITIES = {"caption": "video", "transcribe": "audio"}
 
 
+class LongVectors(LightEmbed):
+    """Vectors of 1,024 numbers."""
+
+    def __call__(self, rows: Sequence[Row]) -> list[Embedding | Failure]:
+        view = View(document="", vector=np.random.default_rng(0).standard_normal(1024).astype(np.float32), chunks=1)
+        return [Embedding(video=view, audio=view, metadata=view, all=view) for _ in rows]
+
+
 def refuses_to_load() -> None:
     raise RuntimeError("no such weights")
 
 
-def probed(output: Path, specs: Specs, sample: int = 16, *, graph: GraphConfig = GRAPH) -> tuple[Catalog, ProbeResult]:
+def probed(
+    output: Path, specs: Specs, sample: int = 16, *, graph: GraphConfig = GRAPH, dtype: VectorDtype = "float32"
+) -> tuple[Catalog, ProbeResult]:
     store = Store.open(str(output))
     catalog = Catalog.open(store)
     assert catalog is not None
@@ -45,7 +60,8 @@ def probed(output: Path, specs: Specs, sample: int = 16, *, graph: GraphConfig =
     )
     lines = sample_lines(plan, catalog.live_counts(), reader.lines, sample, 0)
     needed = rows_to_do(plan, catalog, specs)
-    return catalog, Probe({name: specs[name] for name in needed}, MODALITIES, graph).run(lines)
+    probe = Probe({name: specs[name] for name in needed}, MODALITIES, graph, dtype)
+    return catalog, probe.run(lines)
 
 
 def test_it_measures_what_the_workers_took_and_commits_nothing(tmp_path: Path) -> None:
@@ -68,6 +84,14 @@ def test_it_measures_what_the_workers_took_and_commits_nothing(tmp_path: Path) -
     assert result.stages["decode"].block_bytes_per_item > 2 * 28 * 28 * 3  # its frames
     assert not (output / "stages").exists()
     assert not (output / "runs").exists()
+
+
+def test_files_are_as_large_as_the_type_of_the_vectors_makes_them(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    light_catalog(str(output), ["a", "b"], shard_size=10)
+    specs = {"embed": replace(light_specs(tmp_path / "log")["embed"], reads=(), build=LongVectors)}
+    wide, narrow = (probed(output, specs, dtype=dtype)[1].stages["embed"] for dtype in ("float32", "float16"))
+    assert narrow.output_bytes_per_item < 0.75 * wide.output_bytes_per_item
 
 
 def test_failed_items_are_counted_and_cost_the_later_stages_nothing(tmp_path: Path) -> None:
@@ -146,9 +170,11 @@ def test_a_plan_is_made_written_read_and_run(tmp_path: Path) -> None:
 def planned_on(
     nodes: dict[NodeType, int], specs: Specs, catalog: Catalog, result: ProbeResult, output: Path
 ) -> Planned:
-    rows = rows_to_do(unfinished_plan(Store.open(str(output)), catalog, specs, list(specs)), catalog, specs)
+    pending = unfinished_plan(Store.open(str(output)), catalog, specs, list(specs))
+    rows = rows_to_do(pending, catalog, specs)
     request = PlanRequest(plan_id="p", recipe="tiny", rows=rows, nodes=nodes)
-    return plan_run(request, specs, bare_loads(specs, rows, GRAPH), result, {})
+    bounds = InFlight.of(pending, catalog.live_counts(), GRAPH, BASE.gate)
+    return plan_run(request, specs, bare_loads(specs, rows, bounds), result, {})
 
 
 def test_the_connected_cluster_is_seen_with_its_real_cores() -> None:

@@ -194,7 +194,7 @@ def test_a_cluster_too_small_for_all_stages_runs_phases_to_the_same_tables(
 ) -> None:
     output, log = tmp_path / "out", tmp_path / "reads"
     light_catalog(str(output), [*IDS, "missing"], shard_size=8, titles={one: f"title of {one}" for one in IDS})
-    specs = {name: replace(spec, pool=replace(spec.pool, num_cpus=1.1)) for name, spec in light_specs(log).items()}
+    specs = {name: replace(spec, pool=replace(spec.pool, num_cpus=1.2)) for name, spec in light_specs(log).items()}
     report = run_light(output, specs)
     assert report.phases == [["decode", "caption"], ["decode", "transcribe"], ["embed"]]
     assert committed(output, specs) == committed(undisturbed[0], light_specs(log))
