@@ -178,4 +178,6 @@ def describe(change: CatalogChange) -> str:
         line += f"; left out as {reason}: {count} ({', '.join(names)}{', …' if count > len(names) else ''})"
     if change.metadata_unmatched:
         line += f"; {change.metadata_unmatched} metadata lines match no item"
+    if change.metadata_repeated:
+        line += f"; {change.metadata_repeated} metadata lines repeat an id, whose first line counts"
     return line

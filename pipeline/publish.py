@@ -124,6 +124,7 @@ class Publish:
                     f"release {self.name} is there already and holds something else: choose another name "
                     "(a release never changes)"
                 )
+            self._releases.check_whole(there)
             return self._point("unchanged", there.counts["items"], ())
         self.lease.check()
         self._releases.clear(self.name, keep_work=self._plan.work)

@@ -18,7 +18,7 @@ import ray
 
 from cluster.capacity import Capacity
 from pipeline.graph import GraphConfig, configure_ray_data
-from records.errors import UserError
+from records.errors import FatalError, ReelscribeError, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -92,8 +92,11 @@ def _session_folder() -> Iterator[str]:
     (Path(folder) / _OWNER).write_text(str(os.getpid()))
     try:
         yield folder
-    except Exception:
-        logger.error("the workers' logs are kept in %s/session_latest/logs", folder)
+    except Exception as error:
+        if isinstance(error, ReelscribeError) and not isinstance(error, FatalError):
+            _remove(folder)  # it says itself what is wrong, and it is no worker
+        else:
+            logger.error("the workers' logs are kept in %s/session_latest/logs", folder)
         raise
     except BaseException:
         _remove(folder)

@@ -171,4 +171,4 @@ class Manifest:
         except (ValueError, TypeError, KeyError) as error:
             if isinstance(error, UserError):
                 raise
-            raise UserError(f"the manifest cannot be read: {error}") from None
+            raise UserError(f"the manifest is damaged, bring it back or publish another release: {error}") from None

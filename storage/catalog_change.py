@@ -28,7 +28,9 @@ class CatalogChange:
     left_out_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Reason to the first few of them."""
     metadata_unmatched: int = 0
-    """Lines of the metadata table without an item, or with an id seen before."""
+    """Lines of the metadata table without an item."""
+    metadata_repeated: int = 0
+    """Lines of it with an id seen before, which do not count."""
 
     @classmethod
     def of(cls, revision: int, counts: Counts) -> "CatalogChange":
@@ -45,4 +47,5 @@ class CatalogChange:
             left_out_names={reason: tuple(names) for reason, names in counts.left_out_names.items()},
             returned=counts.returned,
             metadata_unmatched=counts.metadata_unmatched,
+            metadata_repeated=counts.metadata_repeated,
         )

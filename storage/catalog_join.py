@@ -44,6 +44,7 @@ class Counts:
     left_out_names: dict[str, list[str]] = field(default_factory=dict)
     """Reason to the first few of them."""
     metadata_unmatched: int = 0
+    metadata_repeated: int = 0
 
     def leave_out(self, reason: LeftOutReason, name: str) -> None:
         """Counts what became no item."""
@@ -117,7 +118,7 @@ class Join:
     def _join_part(self, part: int, known: dict[str, IndexRow]) -> None:
         titles: dict[str, str] = {}
         for video_id, text in self._titles.read(part):
-            self.counts.metadata_unmatched += video_id in titles
+            self.counts.metadata_repeated += video_id in titles
             titles.setdefault(video_id, text)
         seen: set[str] = set()
         for ordinal, item in self._incoming.read(part):

@@ -50,7 +50,9 @@ def _numbered(
     except UserError:
         raise
     except _BROKEN as error:
-        words = " ".join(str(error).split()) or type(error).__name__
+        # What JSON says of lines and columns is of the one line that it was given.
+        text = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        words = " ".join(text.split()) or type(error).__name__
         raise UserError(f"{where}: row {number + 1} cannot be read: {words}") from None
 
 

@@ -73,6 +73,9 @@ class ReleaseReader:
                 where = redact(store.root)
                 raise UserError(f"{where} holds neither manifest.json nor releases/LATEST: no release")
             prefix = release_path(latest, "")
+            if not store.exists(f"{prefix}manifest.json"):
+                where = f"{_shown(store, prefix)}manifest.json"
+                raise UserError(f"{where} is missing, and releases/LATEST names that release: put it right")
         manifest = _json(store, f"{prefix}manifest.json")
         table = _parquet(store, f"{prefix}item_ids.parquet", None)
         if "video_id" not in table.column_names:

@@ -6,7 +6,7 @@ the unfinished need (`publishing/<name>/<work>/`) goes in the end.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from records.errors import ReelscribeError, UserError
 from records.releases import LATEST, Manifest, is_release_name
@@ -108,12 +108,26 @@ class Releases:
             ReelscribeError: An object is missing, or of another size.
         """
         prefix = release_path(name, "")
+        found = self._held_against(name, expected, "publish again")
+        self._store.delete([prefix + path for path in sorted(found - expected.keys())])
+
+    def check_whole(self, manifest: Manifest) -> None:
+        """Holds the objects of a release that is there against their sizes in its manifest.
+
+        Raises:
+            ReelscribeError: An object is missing, or of another size.
+        """
+        expected = {file.path: file.size_bytes for file in manifest.files}
+        self._held_against(manifest.release, expected, "the release is damaged, publish under another name")
+
+    def _held_against(self, name: str, expected: Mapping[str, int], advice: str) -> Set[str]:
+        prefix = release_path(name, "")
         found = {entry.path[len(prefix) :]: entry.size_bytes for entry in self._store.list(prefix)}
         for path, size in expected.items():
             if found.get(path) != size:
                 said = f"{found[path]} bytes" if path in found else "not there"
-                raise ReelscribeError(f"{self._store.uri(prefix + path)} is {said}, not {size} bytes: publish again")
-        self._store.delete([prefix + path for path in sorted(found.keys() - expected.keys())])
+                raise ReelscribeError(f"{self._store.uri(prefix + path)} is {said}, not {size} bytes: {advice}")
+        return found.keys()
 
     def commit(self, manifest: Manifest) -> None:
         """Creates the manifest: from here on the release is there, and never changes.

@@ -100,7 +100,13 @@ def shown(name: str, most: int = 60) -> str:
     """A name for a log line: quoted, on one line, and cut in the middle where it is long."""
     if len(name) > most:
         name = f"{name[: most // 2]}…{name[-most // 3 :]}"
-    return ascii(name) if not name.isprintable() else f"'{name}'"
+    return f"'{''.join(char if char.isprintable() else _escaped(char) for char in name)}'"
+
+
+def _escaped(char: str) -> str:
+    """A character as it is written in code; a byte of a file's name that is no Unicode as that byte."""
+    byte = ord(char) - 0xDC00
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else ascii(char)[1:-1]
 
 
 def media_extension(name: str) -> str:

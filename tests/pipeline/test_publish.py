@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.publish_config import PublishConfig
 from pipeline.reader import live_items
-from records.errors import UserError
+from records.errors import ReelscribeError, UserError
 from records.outcomes import Embedding
 from records.releases import VIEWS
 from storage.catalog import Catalog
@@ -108,6 +108,18 @@ def test_publishing_twice_changes_nothing_and_says_so(uri: str) -> None:
     again = publish(uri, "r1", CONFIG)
     assert (again.state, again.latest_moved) == ("unchanged", False)
     assert {path: path.stat().st_mtime_ns for path in Path(uri, "releases").rglob("*")} == before
+
+
+def test_a_release_that_was_damaged_is_named_and_latest_stays(uri: str) -> None:
+    filled(uri)
+    publish(uri, "r1", CONFIG)
+    publish(uri, "r2", CONFIG)
+    store = Store.open(uri)
+    _, token = store.read_with_token("releases/r1/vectors/all.npy")
+    assert store.replace("releases/r1/vectors/all.npy", b"cut", token)
+    with pytest.raises(ReelscribeError, match=r"r1/vectors/all.npy is 3 bytes, not \d+ bytes: the release is damaged"):
+        publish(uri, "r1", CONFIG)
+    assert Releases(store).latest() == "r2"
 
 
 def test_the_same_content_under_two_names_is_the_same_bytes(uri: str, tmp_path: Path) -> None:

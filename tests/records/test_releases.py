@@ -59,7 +59,7 @@ def test_a_manifest_comes_back_and_equal_ones_are_equal_bytes() -> None:
     with pytest.raises(UserError, match="has format 99"):
         Manifest.decode(replace(MANIFEST, format=99).encode())
     for broken in (b"", b"{}", b"[1]", b'{"format": 1}'):
-        with pytest.raises(UserError, match="manifest cannot be read"):
+        with pytest.raises(UserError, match="manifest is damaged"):
             Manifest.decode(broken)
 
 

@@ -177,8 +177,8 @@ def test_duplicates_are_counted_and_named(store: Store) -> None:
 
 
 def test_metadata_without_an_item_is_counted(store: Store) -> None:
-    change = run(store, [("a", (1, "e"))], [("a", "t"), ("a", "again"), ("nobody", "t")])
-    assert change.metadata_unmatched == 2
+    change = run(store, [("a", (1, "e"))], [("a", "t"), ("a", "again"), ("a", "and again"), ("nobody", "t")])
+    assert (change.metadata_unmatched, change.metadata_repeated) == (1, 2)
     assert titles_of(opened(store)) == {"a": "t"}
 
 

@@ -58,7 +58,7 @@ def test_a_file_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.Monkey
         ("a.csv", "name,title\nx,y\n", "row 1 has no column video_id or item or id"),
         ("a.csv", "id,title\nx,y\n,z\n", "row 2 has an empty id"),
         ("a.csv", "id,title\nx,y,z\n", "row 1 cannot be read: more cells"),
-        ("a.jsonl", '{"id": 1}\n{"id": \n', "row 2 cannot be read"),
+        ("a.jsonl", '{"id": 1}\n{"id": \n', "row 2 cannot be read: Expecting value$"),
         ("a.jsonl", '{"id": 1}\n[1]\n', "row 2 cannot be read: not an object"),
         ("a.csv", "id,title\n1,\udcff\n", "row 1 cannot be read"),
         ("a.txt", "", "must be one of .csv, .tsv, .parquet, .jsonl"),

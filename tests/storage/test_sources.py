@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from records.errors import UserError
-from storage.source_items import MEDIA_EXTENSIONS, SourceItem
+from storage.source_items import MEDIA_EXTENSIONS, SourceItem, shown
 from storage.sources import open_source
 from storage.stores import Store
 from tests.media import needs_media, shared_media
@@ -57,7 +57,7 @@ def test_ids_equal_the_rule_and_are_unique(
         paths.append(path)
     wanted = expected_ids(paths)
     if not wanted:
-        with pytest.raises(UserError, match=r"(no media files|nothing in it)"):
+        with pytest.raises(UserError, match=r"(no media files|nothing is in it)"):
             ids_of(str(folder))
         return
     assert ids_of(str(folder)) == wanted
@@ -112,8 +112,18 @@ def test_user_mistakes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         list_source(str(tmp_path / "absent"))
     assert not (tmp_path / "absent").exists()
-    with pytest.raises(UserError, match="is a file"):
+    with pytest.raises(UserError, match="is one file"):
         list_source(str(tmp_path / "notes.txt"))
+
+
+def test_a_name_is_shown_on_one_line_and_its_odd_bytes_as_they_are() -> None:
+    odd = os.fsdecode(b"bad\xff.mov")
+    assert [shown(one) for one in ("plain ä.mp4", odd, "two\nlines", "x" * 100)] == [
+        "'plain ä.mp4'",
+        r"'bad\xff.mov'",
+        r"'two\nlines'",
+        f"'{'x' * 30}…{'x' * 20}'",
+    ]
 
 
 @needs_media
