@@ -1,6 +1,7 @@
 """What an evaluation reads over presigned URLs: it is read, and no signature is in an error or in what is stored."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_no_signature_is_in_an_error(signed: WebServer, tmp_path: Path) -> None:
 
     fine, old = url("/v.npy"), f"{SIGNATURE}OfYesterday"
     out = Store.open(str(tmp_path))
-    for read, words in [
+    reads: list[tuple[Callable[[], object], str]] = [
         (lambda: read_interactions(url("/bad.csv")), "bad.csv has no column time"),
         (lambda: read_interactions(url("/e.json")), "must be one of"),
         (lambda: read_interactions(url("/none.csv")), "no such file"),
@@ -87,7 +88,8 @@ def test_no_signature_is_in_an_error(signed: WebServer, tmp_path: Path) -> None:
         (lambda: title_release(out, url("/t.csv"), "no-encoder"), "holds no title"),
         (lambda: BroughtFeatures.parse(f"clap={url('/v.npy')},"), "expected NAME=VECTORS.npy"),
         (lambda: BroughtFeatures.parse(f"a+b={url('/v.npy')}"), "no name for features"),
-    ]:
+    ]
+    for read, words in reads:
         with pytest.raises(UserError, match=words) as caught:
             read()
         assert SIGNATURE not in str(caught.value)

@@ -57,12 +57,12 @@ def test_an_output_whose_folders_have_markers_is_worked_on(s3_server: S3Server, 
     assert list(catalog.unused_paths()) == []
 
 
-class MarkedFileSystem(MemoryFileSystem):
+class MarkedFileSystem(MemoryFileSystem):  # type: ignore[misc] # fsspec ships no types
     """As file systems over buckets, it gives a marker as an object of its own."""
 
     protocol = "marked"
 
-    def find(self, path: str, **options: object) -> dict[str, dict[str, object]]:  # type: ignore[override]
+    def find(self, path: str, **options: object) -> dict[str, dict[str, object]]:
         found = dict(super().find(path, detail=True))
         return {f"{path}/": {"name": f"{path}/", "size": 0, "type": "file"}, **found}
 

@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 from typing import Any
+from wsgiref.types import WSGIEnvironment
 
 import numpy as np
 import numpy.typing as npt
@@ -165,16 +166,12 @@ def test_a_store_that_refuses_is_not_taken_for_a_broken_release(
         if file.is_file():
             store.create(f"releases/may/{file.relative_to(folder)}", file.read_bytes())
     for name in ("manifest.json", "item_ids.parquet", "video.npy"):
-        with (
-            s3_server.refusing(
-                lambda environ, name=name: (
-                    (403, "AccessDenied")
-                    if environ["PATH_INFO"].endswith(name) and environ["REQUEST_METHOD"] == "GET"
-                    else None
-                )
-            ),
-            pytest.raises(UserError, match=rf"{name}: access refused") as caught,
-        ):
+
+        def gate(environ: WSGIEnvironment, name: str = name) -> tuple[int, str] | None:
+            asked = environ["REQUEST_METHOD"] == "GET" and environ["PATH_INFO"].endswith(name)
+            return (403, "AccessDenied") if asked else None
+
+        with s3_server.refusing(gate), pytest.raises(UserError, match=rf"{name}: access refused") as caught:
             ReleaseReader.open(f"{s3_bucket}/releases/may").vectors("video")
         assert str(caught.value).startswith("s3://")
         assert str(caught.value).count("s3://") == 1
