@@ -125,3 +125,16 @@ def test_a_file_in_the_place_of_a_folder(clips: Path, tmp_path: Path, capsys: py
     assert "is a file" in refusal(capsys, clips, tmp_path / "file")
     assert "is a file" in refusal(capsys, clips, tmp_path / "file" / "out")
     assert "no such folder" in refusal(capsys, tmp_path / "gone", tmp_path / "out")
+
+
+def test_an_output_that_lost_its_catalog_gets_no_other(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "out" / "stages" / "caption" / "0123456789abcdef" / "00000000.0.parquet"
+    table.parent.mkdir(parents=True)
+    table.write_bytes(b"of the catalog that was here")
+    line = refusal(capsys, clips, tmp_path / "out")
+    assert "has stage tables and no catalog, and they belong to the one that was there" in line
+    table.unlink()
+    table.parent.rmdir()
+    assert run_command(main, ["--source", str(clips), "--output", str(tmp_path / "out")]) == 0

@@ -297,16 +297,3 @@ def test_a_wrong_format_is_an_argument_error(tmp_path: Path, capsys: pytest.Capt
         catalog_job.main(["--source", str(tmp_path), "--output", str(tmp_path / "out"), "--format", "zip"])
     assert caught.value.code == 2
     assert "choose from" in capsys.readouterr().err
-
-
-def test_an_output_that_lost_its_catalog_gets_no_other(tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "a.mp4").write_bytes(b"a")
-    table = tmp_path / "out" / "stages" / "caption" / "0123456789abcdef" / "00000000.0.parquet"
-    table.parent.mkdir(parents=True)
-    table.write_bytes(b"of the catalog that was here")
-    with pytest.raises(UserError, match="has stage tables and no catalog, and they belong to the one that was there"):
-        listing(tmp_path / "out", tmp_path / "mine")
-    table.unlink()
-    table.parent.rmdir()
-    assert listing(tmp_path / "out", tmp_path / "mine").new == 1
