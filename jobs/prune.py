@@ -164,7 +164,7 @@ def _print(found: Found) -> None:
 
 
 def _no_catalog(store: Store) -> UserError:
-    return UserError(f"{store.root} has no catalog: there is nothing to prune")
+    return UserError(f"{store.root} has no catalog: nothing was listed there, or its catalog/ is gone")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
     store = Store.open(options.output)
     catalog = Catalog.open(store)
     if catalog is None:
-        raise UserError(f"{store.root} has no catalog: nothing was listed or described there")
+        raise UserError(f"{store.root} has no catalog: nothing was listed there, or its catalog/ is gone")
     tables = StageTables(store)
     found = [stage_status(catalog, tables, stage, name) for stage in STAGES for name in tables.fingerprints(stage)]
     if options.json:
