@@ -13,7 +13,7 @@ from ray.data import Dataset
 from actors.decode import Decoded
 from actors.stage import PoolConfig
 from pipeline.gate import GateConfig, open_gate
-from pipeline.graph import RESERVED_CPUS, Graph, GraphConfig
+from pipeline.graph import Graph, GraphConfig
 from pipeline.spec import Specs
 from pipeline.tasks import Tasks
 from pipeline.unfinished import unfinished_plan
@@ -24,9 +24,6 @@ from storage.stores import Store, StoreConfig
 from tests.pipeline.light_stages import LightDecode, LightEmbed, light_catalog, light_specs
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("light_ray")]
-
-CPUS = 4.0
-"""CPU slots of the test's Ray."""
 
 
 def note(log: Path, rows: Sequence[Row]) -> None:
@@ -85,11 +82,8 @@ def run_graph(
 
 
 def noted(folder: Path, *, batch_rows: int, media: bool = True) -> Specs:
-    """Pools take all slots but those that are said to be left to others."""
-    of = light_specs(folder / "log")
-    share = (CPUS - RESERVED_CPUS) / len(of)
-    pool = PoolConfig(num_cpus=share, batch_rows=batch_rows)
-    specs = {name: replace(spec, pool=pool) for name, spec in of.items()}
+    pool = PoolConfig(num_cpus=0.5, batch_rows=batch_rows)
+    specs = {name: replace(spec, pool=pool) for name, spec in light_specs(folder / "log").items()}
     specs["decode"] = replace(specs["decode"], build=partial(NotedDecode, folder / "log"))
     specs["embed"] = replace(specs["embed"], build=partial(NotedEmbed, log=folder / "embed"))
     return specs if media else {"embed": replace(specs["embed"], reads=())}
