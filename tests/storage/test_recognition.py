@@ -133,13 +133,15 @@ def test_empty_files_are_listed_and_no_listing_is_held(tmp_path: Path) -> None:
         folder = tmp_path / f"{number // 100:03d}"
         folder.mkdir(exist_ok=True)
         (folder / f"{number}.mp4").touch()
-    source = open_source(str(tmp_path))
-    tracemalloc.start()
-    sizes = [entry.size_bytes for entry in source.items() if isinstance(entry, SourceItem)]
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert sizes == [0] * 3000
-    assert peak < 200_000, "one folder's names at a time"
+    peaks = []
+    for _ in range(2):  # in one of them the interpreter's own table of names may grow, by megabytes and once
+        source = open_source(str(tmp_path))
+        tracemalloc.start()
+        sizes = [entry.size_bytes for entry in source.items() if isinstance(entry, SourceItem)]
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert sizes == [0] * 3000
+    assert min(peaks) < 200_000, "one folder's names at a time"
 
 
 def test_what_is_no_ordinary_file_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
