@@ -21,6 +21,7 @@ from pipeline.config import RunConfig
 from pipeline.execute import Phase
 from pipeline.gate import GateHandle, open_gate
 from pipeline.graph import Graph
+from pipeline.in_flight import InFlight
 from pipeline.limits import Limits
 from pipeline.metrics import Publisher
 from pipeline.order import shard_priority
@@ -136,8 +137,9 @@ class Run:
             needed = [stage for stage in selected if plan.pending_of(stage)]
             rows = int(catalog.live_counts()[plan.order].sum())
             groups = self.config.node_groups
-            self._place = lambda: place_stages(self.specs, needed, read_cluster(groups), rows)
-            self._place_anew = lambda: place_anew(self.specs, needed, read_cluster(groups), read_cluster(), rows)
+            most = InFlight.of(plan, catalog.live_counts(), self.config.graph, self.config.gate)
+            self._place = lambda: place_stages(self.specs, needed, read_cluster(groups), rows, most)
+            self._place_anew = lambda: place_anew(self.specs, needed, read_cluster(groups), read_cluster(), rows, most)
             capacity = read_cluster(groups).capacity()
             self._report.prices = self._prices()
             self._place()  # what fits nowhere is told before anything starts

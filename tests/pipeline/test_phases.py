@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from actors.stage import PoolConfig
 from cluster.capacity import Capacity
 from cluster.nodes import GROUP_LABEL, Cluster, NodeGroup
-from pipeline.graph import RESERVED_CPUS
+from pipeline.gate import GateConfig
+from pipeline.graph import RESERVED_CPUS, GraphConfig
+from pipeline.in_flight import InFlight
 from pipeline.phases import make_phases, place_anew, place_stages
 from pipeline.spec import Specs
 from records.errors import UserError
@@ -40,6 +42,16 @@ def test_decode_has_a_place_where_its_own_table_is_finished() -> None:
     placed = place_stages(specs, ["caption"], Cluster(kinds=tuple(group.kind() for group in nodes)), rows=8)
     assert placed["decode"].label_selector == {GROUP_LABEL: "!in(gpu)"}
     assert set(place_stages(specs, ["embed"], Cluster(kinds=(nodes[0].kind(),)), rows=8)) == {"embed"}
+
+
+def test_a_pool_begins_with_no_more_workers_than_the_gate_lets_have_rows() -> None:
+    gpu = NodeGroup(name="gpu", max_nodes=64, cpus=16, gpus=1)
+    specs = with_pools(embed=PoolConfig(num_gpus=1, max_actors=64, batch_rows=64))
+    cluster = Cluster(kinds=(gpu.kind(),))
+    most = InFlight(graph=GraphConfig(), gate=GateConfig(), shards=40, shard_rows=512)
+    assert place_stages(specs, ["embed"], cluster, 20_000)["embed"].initial_actors == 64
+    placed = place_stages(specs, ["embed"], cluster, 20_000, most)["embed"]
+    assert (placed.initial_actors, placed.max_actors) == (16, 64)
 
 
 def test_once_nodes_are_gone_pools_begin_with_what_lives_and_may_grow_as_before() -> None:
