@@ -83,10 +83,16 @@ def run_tasks(
                 yield answer
     except ray.exceptions.RayError as error:
         logger.debug("a task of the publish died", exc_info=error)
-        cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
-        raise ReelscribeError(f"a task of the publish died, the same command goes on: {one_line(cause)}") from error
+        raise ReelscribeError(f"a task of the publish died, the same command goes on: {_reason(error)}") from error
     if answered != len(tasks):
         raise ReelscribeError(f"{len(tasks) - answered} of {len(tasks)} tasks did not come back: publish again")
+
+
+def _reason(error: ray.exceptions.RayError) -> str:
+    """What a task raised, which Ray Data hands on as text alone: the end of the first of its tracebacks."""
+    if not isinstance(error, ray.exceptions.RayTaskError):
+        return one_line(error)
+    return str(error).partition("\nThe above exception")[0].strip().splitlines()[-1].strip()
 
 
 @contextlib.contextmanager

@@ -85,7 +85,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory, light_ray: None) -> Watche
     def all_there(scrape: Scrape) -> bool:
         read = scrape.total(BYTES_READ.exported_name) - before.total(BYTES_READ.exported_name)
         embedded = scrape.total(ITEMS.exported_name, run_id=report.run_id, stage="embed")
-        counted = (scrape.total(ROWS.exported_name, run_id=report.run_id), embedded) == (8, 8) and read >= size
+        rows, shards = (scrape.total(metric.exported_name, run_id=report.run_id) for metric in (ROWS, SHARDS))
+        counted = (rows, embedded, shards) == (8, 8, 2) and read >= size
         return counted and expected <= scrape.names  # each process reports when its own ten seconds are over
 
     return Watched(report, source, before, until(Scrape.now, all_there))
