@@ -1,5 +1,6 @@
 """Frames of many kinds of stream against an independent decode: the right picture at the right time, upright."""
 
+import functools
 from fractions import Fraction
 from typing import Any
 
@@ -76,13 +77,24 @@ def clip(clips: dict[str, bytes], name: str) -> bytes:
     return clips[name]
 
 
-@pytest.mark.parametrize("name", sorted(STREAMS))
+referred = functools.lru_cache(maxsize=2)(reference)
+"""The independent decode, once for the samplings of one stream, which come one after the other."""
+
+
+@functools.lru_cache(maxsize=2)
+def all_pictures(data: bytes, width: int, height: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Every picture of the independent decode."""
+    expected = referred(data)
+    return expected.pictures(list(range(len(expected.frames))), width, height)
+
+
 @pytest.mark.parametrize("sampling", [{"fps": 0.4}, {"fps": 2.0}, {"fps": 50.0, "max_frames": 500}])
+@pytest.mark.parametrize("name", sorted(STREAMS))
 def test_pictures_times_sizes_and_rotation_equal_an_independent_decode(
     clips: dict[str, bytes], name: str, sampling: dict[str, float]
 ) -> None:
     data = clip(clips, name)
-    decoded, expected = decode(data, **sampling), reference(data)
+    decoded, expected = decode(data, **sampling), referred(data)
     frames, facts = decoded.frames, decoded.facts
     assert frames is not None
     assert facts.video_failure is None
@@ -97,12 +109,13 @@ def test_pictures_times_sizes_and_rotation_equal_an_independent_decode(
     assert facts.frame_times_seconds == frames.times_seconds
     height, width = frames.pixels.shape[1:3]
     assert (facts.frame_width, facts.frame_height) == (width, height)
-    right = expected.pictures(list(frames.indices), width, height)
+    right = all_pictures(data, width, height)[list(frames.indices)]
     # Scaling before turning, where the reference scales after, lets swscale's two passes round in another order.
     assert difference(frames.pixels, right) <= (1.0 if expected.turned else 0.0)
-    others = expected.pictures(list(range(len(expected.frames))), width, height)
+    others = all_pictures(data, width, height)
+    every_third = others[:, ::3, ::3].astype(np.int16)
     for picture, index in zip(frames.pixels, frames.indices, strict=True):
-        assert int(np.argmin([difference(picture, other) for other in others])) == index
+        assert int(np.argmin(np.abs(every_third - picture[::3, ::3]).sum(axis=(1, 2, 3)))) == index
 
 
 @pytest.mark.parametrize("name", ["h264 intra refresh", "h264 open GOP", "hevc open GOP", "mpeg4 with B-frames", "vp9"])
