@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.tiny import ensure_tiny
+from tests.s3 import new_connections, s3_bucket, s3_server  # noqa: F401 - fixtures, here alone: one server a session
 from tests.web import web  # noqa: F401 - a fixture
 
 TinyModels = Callable[[str], Path]

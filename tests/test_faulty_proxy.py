@@ -7,14 +7,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.faulty_proxy import Fault, FaultyProxy
-from tests.s3 import S3Server, s3_server  # noqa: F401 - a fixture
+from tests.s3 import S3Server
 
 DATA = bytes(range(256)) * 1000
 SEEDS = range(40)
 
 
 @pytest.fixture
-def proxy(s3_server: S3Server) -> Iterator[FaultyProxy]:  # noqa: F811 - the fixture
+def proxy(s3_server: S3Server) -> Iterator[FaultyProxy]:
     proxy = FaultyProxy(s3_server.endpoint)
     yield proxy
     proxy.close()
@@ -46,7 +46,7 @@ def outcome(proxy: FaultyProxy, path: str, etag: str) -> str:
     return "good" if said == etag else "wrong etag"
 
 
-def test_each_kind_of_fault_is_seen_by_the_client_as_what_it_is(s3_server: S3Server, proxy: FaultyProxy) -> None:  # noqa: F811
+def test_each_kind_of_fault_is_seen_by_the_client_as_what_it_is(s3_server: S3Server, proxy: FaultyProxy) -> None:
     bucket = s3_server.bucket()
     s3_server.client().put_object(Bucket=bucket[5:], Key="x", Body=DATA, ACL="public-read")
     path = f"/{bucket[5:]}/x"
@@ -68,7 +68,7 @@ def test_each_kind_of_fault_is_seen_by_the_client_as_what_it_is(s3_server: S3Ser
     assert get(proxy, path) == (200, DATA, etag)
 
 
-def test_the_share_is_kept(s3_server: S3Server, proxy: FaultyProxy) -> None:  # noqa: F811
+def test_the_share_is_kept(s3_server: S3Server, proxy: FaultyProxy) -> None:
     with proxy.breaking(0.25, 7):
         for number in range(100):
             try:

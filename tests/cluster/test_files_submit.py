@@ -18,7 +18,7 @@ from tests.cluster.files import ANYSCALE, AWS, KUBERAY, entrypoint
 from tests.cluster.job_server import job_server
 from tests.pipeline.drivers import last_report
 from tests.pipeline.scraping import Scrape, until
-from tests.s3 import S3Server, s3_server  # noqa: F401 - a fixture
+from tests.s3 import S3Server
 
 FILES = (*KUBERAY, ANYSCALE, AWS)
 BUCKET = "your-bucket"
@@ -51,7 +51,7 @@ def far_from_the_deadline() -> str:
 
 
 @pytest.mark.engine
-def test_each_command_does_its_work_when_it_is_submitted(s3_server: S3Server, tmp_path: Path) -> None:  # noqa: F811
+def test_each_command_does_its_work_when_it_is_submitted(s3_server: S3Server, tmp_path: Path) -> None:
     """As in the file, but for the recipe, which only decodes, in earnest. Keys come by environment.
 
     A backfill begins with an empty output, the nightly run goes on with that of the backfill before it.

@@ -6,7 +6,6 @@ import tempfile
 import pytest
 
 from tests.jobs.described import Described, command, make_source, semaphores
-from tests.s3 import new_connections, s3_bucket, s3_server  # noqa: F401 - fixtures
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,11 @@ import pytest
 
 from tests.faulty_proxy import FaultyProxy
 from tests.pipeline.ray_host import ray_host
-from tests.s3 import S3Server, s3_server  # noqa: F401 - a fixture
+from tests.s3 import S3Server
 
 
 @pytest.fixture(scope="session")
-def s3_proxy(s3_server: S3Server) -> Iterator[FaultyProxy]:  # noqa: F811 - the fixture
+def s3_proxy(s3_server: S3Server) -> Iterator[FaultyProxy]:
     """Stands between the drivers and S3; breaks nothing unless told to."""
     proxy = FaultyProxy(s3_server.endpoint)
     yield proxy

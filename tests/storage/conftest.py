@@ -6,7 +6,6 @@ import pytest
 
 from storage.faults import RetryConfig
 from storage.stores import Store
-from tests.s3 import new_connections, s3_bucket, s3_server  # noqa: F401 - fixtures
 
 QUICK = RetryConfig(attempts=4, first_wait_seconds=0.01, max_wait_seconds=0.02)
 """Retries that do not keep a test waiting."""
