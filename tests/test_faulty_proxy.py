@@ -21,7 +21,7 @@ def proxy(s3_server: S3Server) -> Iterator[FaultyProxy]:
 
 
 def get(proxy: FaultyProxy, path: str) -> tuple[int, bytes, str]:
-    connection = http.client.HTTPConnection(str(urlsplit(proxy.endpoint).netloc), timeout=0.5)
+    connection = http.client.HTTPConnection(str(urlsplit(proxy.endpoint).netloc), timeout=0.3)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -62,7 +62,7 @@ def test_each_kind_of_fault_is_seen_by_the_client_as_what_it_is(s3_server: S3Ser
         with proxy.breaking(1.0, seed):
             assert [outcome(proxy, path, etag), outcome(proxy, path, etag)] == [said, again], "the seed decides"
         seen.add(said)
-        if len(seen) == len(Fault) and seed > 12:
+        if len(seen) == len(Fault):
             break
     assert seen == set(Fault)
     assert get(proxy, path) == (200, DATA, etag)
@@ -70,11 +70,11 @@ def test_each_kind_of_fault_is_seen_by_the_client_as_what_it_is(s3_server: S3Ser
 
 def test_the_share_is_kept(s3_server: S3Server, proxy: FaultyProxy) -> None:
     with proxy.breaking(0.25, 7):
-        for number in range(100):
+        for number in range(60):
             try:
                 get(proxy, f"/nothing/{number}")
             except (OSError, http.client.HTTPException):
                 continue
         broken = proxy.faults.total()
-    assert proxy.requests == 100
-    assert 15 <= broken <= 35
+    assert proxy.requests == 60
+    assert 8 <= broken <= 22

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from sentence_transformers import SentenceTransformer
 
 from actors.embed import EmbedConfig, EmbedStage, SentenceEncoder, fingerprint_fields
 from records.errors import Failure, FailureKind
@@ -15,6 +15,9 @@ from records.items import Row
 from records.outcomes import AudioDescription, AudioTags, Caption, Embedding, Note, Outcome, Transcript, View
 from tests.actors.rows import make_row
 from tests.conftest import TinyModels
+
+if TYPE_CHECKING:  # at run time only where it is called: it takes seconds
+    from sentence_transformers import SentenceTransformer
 
 pytestmark = pytest.mark.engine
 
@@ -33,7 +36,9 @@ def encoder(config: EmbedConfig) -> SentenceEncoder:
 
 
 @pytest.fixture(scope="module")
-def reference(config: EmbedConfig) -> SentenceTransformer:
+def reference(config: EmbedConfig) -> "SentenceTransformer":
+    from sentence_transformers import SentenceTransformer
+
     return SentenceTransformer(config.model, device="cpu")
 
 
@@ -68,7 +73,7 @@ def test_documents_hold_what_each_view_names(config: EmbedConfig, encoder: Sente
 
 
 def test_vectors_equal_sentence_transformers(
-    config: EmbedConfig, encoder: SentenceEncoder, reference: SentenceTransformer
+    config: EmbedConfig, encoder: SentenceEncoder, reference: "SentenceTransformer"
 ) -> None:
     rows = [full_row(str(n), caption=Caption(text=f"a {'very ' * n}big dog")) for n in range(7)]
     for views in embed(EmbedStage(replace(config, overflow="cut"), reads=READS, encoder=encoder), *rows):
@@ -78,7 +83,7 @@ def test_vectors_equal_sentence_transformers(
 
 
 def test_a_long_text_is_pooled_over_equal_pieces(
-    config: EmbedConfig, encoder: SentenceEncoder, reference: SentenceTransformer
+    config: EmbedConfig, encoder: SentenceEncoder, reference: "SentenceTransformer"
 ) -> None:
     words = [f"word{n % 7}" for n in range(40)]
     view = embed(EmbedStage(config, reads=READS, encoder=encoder), full_row(caption=Caption(text=" ".join(words))))[
@@ -92,7 +97,7 @@ def test_a_long_text_is_pooled_over_equal_pieces(
 
 
 def test_a_long_text_is_cut_where_the_encoder_cuts(
-    config: EmbedConfig, encoder: SentenceEncoder, reference: SentenceTransformer
+    config: EmbedConfig, encoder: SentenceEncoder, reference: "SentenceTransformer"
 ) -> None:
     text = "an overlong caption " * 20
     row = full_row(caption=Caption(text=text))
@@ -203,6 +208,8 @@ def test_a_trained_encoder_puts_like_by_like(config: EmbedConfig) -> None:
     rows = [full_row(str(n), caption=Caption(text=text)) for n, text in enumerate(captions)]
     puppy, dog, egg = (views.video for views in embed(EmbedStage(real, reads=READS), *rows))
     assert vector(puppy) @ vector(dog) > 0.6 > 0.3 > vector(puppy) @ vector(egg)
+    from sentence_transformers import SentenceTransformer
+
     reference = SentenceTransformer(folder, device="cpu")
     np.testing.assert_allclose(vector(dog), reference.encode(dog.document), atol=1e-5)
     assert egg.chunks > 1

@@ -1,20 +1,30 @@
 """The Anyscale file, read by Anyscale's own config model; it asks nobody."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from anyscale.compute_config.models import ComputeConfig
-from anyscale.job.models import JobConfig
 
 from tests.cluster.files import ANYSCALE, load
+
+if TYPE_CHECKING:
+    from anyscale.job.models import JobConfig
 
 Config = dict[str, Any]
 
 
-def test_the_model_takes_the_file_and_keeps_every_field() -> None:
+@pytest.fixture(scope="module")
+def job_config() -> "type[JobConfig]":
+    """Anyscale's model of a job's file; its import takes a second that other tests need not wait."""
+    from anyscale.job import models
+
+    model: type[JobConfig] = models.JobConfig
+    return model
+
+
+def test_the_model_takes_the_file_and_keeps_every_field(job_config: "type[JobConfig]") -> None:
     config = load(ANYSCALE)
-    parsed = JobConfig.from_dict(config)
+    parsed = job_config.from_dict(config)
     kept = parsed.to_dict()
     assert {name: value for name, value in kept.items() if name != "compute_config"} == {
         name: value for name, value in config.items() if name != "compute_config"
@@ -22,8 +32,10 @@ def test_the_model_takes_the_file_and_keeps_every_field() -> None:
     assert config["compute_config"].items() <= kept["compute_config"].items()
 
 
-def test_the_head_takes_no_work_and_workers_start_from_none() -> None:
-    compute = JobConfig.from_dict(load(ANYSCALE)).compute_config
+def test_the_head_takes_no_work_and_workers_start_from_none(job_config: "type[JobConfig]") -> None:
+    from anyscale.compute_config.models import ComputeConfig
+
+    compute = job_config.from_dict(load(ANYSCALE)).compute_config
     assert isinstance(compute, ComputeConfig)
     assert compute.head_node is not None
     assert compute.head_node.resources == {"CPU": 0}
@@ -43,8 +55,10 @@ def test_the_head_takes_no_work_and_workers_start_from_none() -> None:
         (lambda config: config["compute_config"]["head_node"]["resources"].update(CPU="0"), "resources"),
     ],
 )
-def test_the_model_refuses_a_mistake(change: Callable[[Config], object], message: str) -> None:
+def test_the_model_refuses_a_mistake(
+    job_config: "type[JobConfig]", change: Callable[[Config], object], message: str
+) -> None:
     config = load(ANYSCALE)
     change(config)
     with pytest.raises(TypeError, match=message):
-        JobConfig.from_dict(config)
+        job_config.from_dict(config)

@@ -68,6 +68,7 @@ def assert_whole(uri: str, name: str) -> None:
     assert manifest["counts"]["items"] == len(rows)
 
 
+@pytest.mark.usefixtures("no_plots")
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_a_release_holds_every_item_once_and_in_order(uri: str, dtype: Any) -> None:  # noqa: ANN401 - a literal
     filled(uri, dtype=dtype, change=failing("caption", "clip-0007"))
@@ -93,6 +94,7 @@ def test_a_release_holds_every_item_once_and_in_order(uri: str, dtype: Any) -> N
     assert objects(uri, "publishing/") == {}
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_an_array_can_be_memory_mapped(uri: str) -> None:
     filled(uri)
     publish(uri, "r1", CONFIG)
@@ -101,6 +103,7 @@ def test_an_array_can_be_memory_mapped(uri: str) -> None:
     np.testing.assert_array_equal(mapped, ids_and_vectors(uri, "r1", "all")[1])
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_publishing_twice_changes_nothing_and_says_so(uri: str) -> None:
     filled(uri)
     publish(uri, "r1", CONFIG)
@@ -110,6 +113,7 @@ def test_publishing_twice_changes_nothing_and_says_so(uri: str) -> None:
     assert {path: path.stat().st_mtime_ns for path in Path(uri, "releases").rglob("*")} == before
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_release_that_was_damaged_is_named_and_latest_stays(uri: str) -> None:
     filled(uri)
     publish(uri, "r1", CONFIG)
@@ -130,6 +134,7 @@ def test_the_same_content_under_two_names_is_the_same_bytes(uri: str, tmp_path: 
     assert objects(uri) == objects(str(tmp_path / "other"))
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_another_content_under_a_taken_name_is_refused(uri: str) -> None:
     maker = filled(uri)
     publish(uri, "r1", CONFIG)
@@ -157,6 +162,7 @@ def test_old_releases_stay_as_they_were(uri: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_plots")
 def test_the_same_items_have_the_same_neighbours_and_another_encoder_others(uri: str) -> None:
     filled(uri)
     publish(uri, "r1", CONFIG)
@@ -173,6 +179,7 @@ def test_the_same_items_have_the_same_neighbours_and_another_encoder_others(uri:
     assert {result.name for result in published.failures} == {"neighbour_overlap.all", "neighbour_overlap.video"}
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_failed_gate_stops_the_release_with_its_number_and_a_report(uri: str) -> None:
     filled(uri)
     publish(uri, "r1", CONFIG)
@@ -212,6 +219,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_the_manifest_comes_after_everything_it_names_and_the_pointer_last(uri: str, writes: list[str]) -> None:
     filled(uri)
     writes.clear()
@@ -226,6 +234,7 @@ def test_the_manifest_comes_after_everything_it_names_and_the_pointer_last(uri: 
         assert released[place + 1] == "releases/LATEST"
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_leftovers_of_another_content_are_cleared(uri: str) -> None:
     maker = filled(uri)
     store = Store.open(uri)
@@ -239,6 +248,7 @@ def test_leftovers_of_another_content_are_cleared(uri: str) -> None:
     assert store.open_uploads("") == []
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_release_of_large_pieces_is_the_same(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(uri)
     publish(uri, "r1", CONFIG)
@@ -251,6 +261,7 @@ def test_a_release_of_large_pieces_is_the_same(uri: str, monkeypatch: pytest.Mon
         assert list(one.values()) == list(other.values())
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_password_that_an_older_catalog_holds_in_its_source_is_in_no_release(uri: str) -> None:
     maker = Maker(store=Store.open(uri))
     maker.fill(maker.list_items(ids_of(20), root="memory://user:PASSWORD@host/v"))

@@ -23,6 +23,7 @@ def uri(tmp_path: Path) -> str:
     return str(tmp_path / "out")
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_unfinished_shards_are_refused_by_number_or_left_out_whole(uri: str) -> None:
     maker = filled(uri, 40)
     catalog = maker.list_items(ids_of(60))
@@ -86,6 +87,7 @@ def test_vectors_of_two_dimensions_stop_the_publish(uri: str) -> None:
         publish(uri, "r1", CONFIG)
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_two_publishers_take_turns_and_a_run_does_not_wait(uri: str) -> None:
     filled(uri, 20)
     with Lease.acquire(Store.open(uri), "annotate"):
@@ -94,6 +96,7 @@ def test_two_publishers_take_turns_and_a_run_does_not_wait(uri: str) -> None:
         assert publish(uri, "r1", with_gates(min_rows=1000)).state == "published"
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_publish_that_was_overtaken_touches_no_file_of_the_release(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(uri, 20)
     store = Store.open(uri)

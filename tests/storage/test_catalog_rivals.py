@@ -13,15 +13,19 @@ from storage.sources import SourceItem
 from storage.stores import Store
 from tests.storage.catalog_model import IDS, contents_of, live_of, opened, run, source_item, titles_of
 
+MOMENTS = [
+    (False, None),
+    (True, None),
+    *((False, write) for write in range(1, 10)),
+    *((True, write) for write in range(1, 8)),
+]
+"""Whether the catalog begins with nothing, and before which of its writes the other listing comes: None, before all."""
+
 
 @pytest.mark.parametrize(
-    ("from_nothing", "moment"),
-    [
-        (False, None),
-        (True, None),
-        *((False, write) for write in range(1, 10)),
-        *((True, write) for write in range(1, 8)),
-    ],
+    ("store_uri", "from_nothing", "moment"),
+    [*(("local", *moment) for moment in MOMENTS), *(("s3", *moment) for moment in MOMENTS[::4])],
+    indirect=["store_uri"],
 )
 def test_of_two_listings_at_once_one_commits(store: Store, moment: int | None, from_nothing: bool) -> None:
     before = [("a", (1, "e")), ("b", (1, "e")), ("c", (1, "e"))]
