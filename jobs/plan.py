@@ -138,7 +138,7 @@ def main(argv: Sequence[str]) -> int:
         prices=prices,
         seed=options.seed,
     )
-    planned = plan_run(request, specs, bare, probed.result, probed.accelerators)
+    planned = plan_run(request, specs, in_flight, probed.result, probed.accelerators)
     _say(options, store, planned, probed, request)
     if deadline is not None and planned.plan.seconds.high > deadline:
         raise UserError(

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from cluster.capacity import Capacity
 from cluster.nodes import ACCELERATOR_LABEL, GROUP_LABEL, Cluster, NodeGroup, NodeKind
@@ -60,6 +61,19 @@ def connected_nodes(groups: Sequence[NodeGroup]) -> tuple[Nodes, float | None]:
         if kind.each.cpus or kind.each.gpus:
             found[_node_type(kind)] += kind.count
     return dict(found), None if in_cluster() else float(os.cpu_count() or 1)
+
+
+def present_nodes(groups: Sequence[NodeGroup]) -> Nodes:
+    """The nodes that are there now, each of its group's type where it belongs to one of `groups`."""
+    names = {group.name for group in groups}
+    found: Counter[NodeType] = Counter()
+    for node in live_nodes():
+        kind = _live(node)
+        if kind.each.cpus or kind.each.gpus:
+            group = str(kind.labels.get(GROUP_LABEL, ""))
+            type_ = _node_type(kind)
+            found[replace(type_, name=group) if group in names and not kind.is_head else type_] += 1
+    return dict(found)
 
 
 def _node_type(kind: NodeKind) -> NodeType:

@@ -1,6 +1,7 @@
 """How many workers can have work at once: as many as there are blocks, of those that the gate lets be on their way."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from actors.stage import PoolConfig
 from pipeline.gate import GateConfig
 from pipeline.graph import GraphConfig
 from pipeline.plan import Plan
-from pipeline.spec import StageSpec
+from pipeline.spec import Specs, StageSpec
 
 
 def call_rows(spec: StageSpec, graph: GraphConfig) -> int:
@@ -54,6 +55,24 @@ class InFlight:
         tasks = min(math.ceil(rows / self._task_rows), max(1, self.gate.max_rows_out // self._task_rows))
         blocks = tasks * math.ceil(min(rows, self._task_rows) / self.graph.text_block_rows)
         return max(1, blocks // pool.calls)
+
+    def shortage(self, specs: Specs, workers: Mapping[str, int], items: int) -> str | None:
+        """What to say where the workers of a phase cannot all have rows at once: a row is in one stage at a time.
+
+        Args:
+            workers: Stage to its workers.
+            items: Items to do: with no more than the gate lets out it holds nobody up.
+        """
+        held = sum(
+            count * specs[name].pool.calls * call_rows(specs[name], self.graph) for name, count in workers.items()
+        )
+        let_out = self.gate.max_rows_out
+        if min(held, items) <= let_out:
+            return None
+        return (
+            f"all workers at once hold {held} rows and gate.max_rows_out lets {let_out} be on their way: some will "
+            f"starve, unless it is raised to {held} or more"
+        )
 
     @property
     def _task_rows(self) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.node_bill import NodeCosts
 from pipeline.pool_watch import PoolTime
 from pipeline.progress import clock
 from pipeline.run_plan import ClusterPrices, RunPlan
@@ -104,7 +105,11 @@ def _price_per_hour(shape: WorkerShape, prices: ClusterPrices) -> float:
 
 
 def ledger_markdown(
-    ledger: Mapping[str, LedgerLine], prices: ClusterPrices | None, seconds: float, items: int
+    ledger: Mapping[str, LedgerLine],
+    prices: ClusterPrices | None,
+    costs: NodeCosts | None,
+    seconds: float,
+    items: int,
 ) -> list[str]:
     """The ledger for people."""
     if not ledger:
@@ -131,19 +136,27 @@ def ledger_markdown(
             f"| {stage} | {line.workers} | {' | '.join(f'{share:.0%}' for share in shares)} "
             f"| {line.gpu_seconds_per_1000:.0f} | {tokens} | {price} |"
         )
-    if prices is not None:
-        whole = seconds / 3600 * prices.cluster_per_hour
+    if prices is not None and costs is not None:
         pools = sum(line.price or 0.0 for line in ledger.values())
+        whole = seconds / 3600 * prices.cluster_per_hour
         lines += [
             "",
-            f"All nodes that the cluster may have would cost {whole:.2f} {prices.currency} for {clock(seconds)}, "
-            f"{whole / max(items, 1) * 1000:.4g} for 1,000 items; {max(whole - pools, 0.0):.2f} of it no pool held.",
+            f"The nodes cost {costs.cost:.2f} {prices.currency} while they were there, "
+            f"{costs.cost / max(items, 1) * 1000:.4g} for 1,000 items; {max(costs.cost - pools, 0.0):.2f} of it no "
+            f"pool held. There were {costs.mean_nodes:.1f} on average, {costs.most_nodes} at most; all that the "
+            f"cluster may have would cost {whole:.2f} for {clock(seconds)}.",
         ]
     return [*lines, ""]
 
 
 def plan_markdown(
-    plan: RunPlan, ledger: Mapping[str, LedgerLine], *, seconds: float, items: int, gpu_hours: float
+    plan: RunPlan,
+    ledger: Mapping[str, LedgerLine],
+    costs: NodeCosts | None,
+    *,
+    seconds: float,
+    items: int,
+    gpu_hours: float,
 ) -> list[str]:
     """What was planned beside what came."""
     lines = [
@@ -160,10 +173,10 @@ def plan_markdown(
         f"| {gpu_hours:.3g} |",
     ]
     if plan.cost is not None and plan.prices is not None:
-        cost = seconds / 3600 * plan.prices.cluster_per_hour
+        cost = f"{costs.cost:.2f}" if costs is not None else "-"
         lines.append(
             f"| cost ({plan.prices.currency}) | {plan.cost.middle:.2f} ({plan.cost.low:.2f} to {plan.cost.high:.2f}) "
-            f"| {cost:.2f} |"
+            f"| {cost} |"
         )
     for stage, line in ledger.items():
         if stage in plan.stages:

@@ -35,9 +35,9 @@ def make_phases(specs: Specs, selected: Sequence[str], capacity: Capacity) -> li
 
 
 def place_stages(
-    specs: Specs, stages: Iterable[str], cluster: Cluster, rows: int, in_flight: InFlight | None = None
+    specs: Specs, stages: Iterable[str], cluster: Cluster, rows: int, in_flight: InFlight
 ) -> dict[str, Placement]:
-    """Where the workers of these stages go, beside readers, to run so many rows.
+    """Where the workers of these stages go, beside readers, to run so many rows; no more than can have work at once.
 
     Decode has a place wherever a stage needs media: it runs again although its own table is finished.
 
@@ -46,12 +46,11 @@ def place_stages(
     """
     beside = Capacity(cpus=RESERVED_CPUS, gpus=0, memory_bytes=0)
     placed = select_specs(specs, stages)
-    most = {name: -(-rows // (spec.pool.batch_rows * spec.pool.calls)) for name, spec in placed.items()}
-    if in_flight is not None:
-        texts = not any(spec.is_media for spec in placed.values())
-        for name, spec in placed.items():
-            bound = in_flight.workers_of_texts(spec.pool, rows) if texts else in_flight.workers(spec, rows)
-            most[name] = min(most[name], bound)
+    texts = not any(spec.is_media for spec in placed.values())
+    most = {}
+    for name, spec in placed.items():
+        bound = in_flight.workers_of_texts(spec.pool, rows) if texts else in_flight.workers(spec, rows)
+        most[name] = min(bound, -(-rows // (spec.pool.batch_rows * spec.pool.calls)))
     return place_all({name: spec.pool for name, spec in placed.items()}, cluster, beside=beside, most=most)
 
 
@@ -61,7 +60,7 @@ def place_anew(
     whole: Cluster,
     live: Cluster,
     rows: int,
-    in_flight: InFlight | None = None,
+    in_flight: InFlight,
 ) -> dict[str, Placement]:
     """The same once nodes are gone: pools may grow to what there may be again, and begin with what lives.
 

@@ -90,14 +90,14 @@ def accelerator_of(node_id: str) -> str | None:
 def plan_run(
     request: PlanRequest,
     specs: Specs,
-    bare: Sequence[StageLoad],
+    in_flight: InFlight,
     probe: ProbeResult,
     accelerators: Mapping[str, str | None],
 ) -> Planned:
     """Sizes the pools by what the probe measured.
 
     Args:
-        bare: From `bare_loads`.
+        in_flight: What bounds the workers beside the cluster.
         probe: The measurements.
         accelerators: Stage to the GPU that it was measured on: its seconds hold for no other.
 
@@ -124,12 +124,13 @@ def plan_run(
             most_workers_of_texts=load.most_workers_of_texts,
             needs_decode=load.needs_decode,
         )
-        for load in bare
+        for load in bare_loads(specs, request.rows, in_flight)
     ]
     sizing, prediction = _sized(request, loads, costs, factors)
-    return Planned(
-        plan=_plan(request, specs, probe, sizing, costs, prediction), sizing=sizing, costs=costs, prediction=prediction
-    )
+    plan = _plan(request, specs, probe, sizing, costs, prediction)
+    short = [in_flight.shortage(specs, phase.workers, request.items) for phase in sizing.phases]
+    notes = [*plan.notes, *(note for note in dict.fromkeys(short) if note)]
+    return Planned(plan=replace(plan, notes=notes), sizing=sizing, costs=costs, prediction=prediction)
 
 
 def _sized(

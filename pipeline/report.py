@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pipeline.ledger import LedgerLine, WorkerShape, ledger_markdown, make_ledger, plan_markdown
+from pipeline.node_bill import NodeCosts
 from pipeline.plan import Plan
 from pipeline.pool_watch import PoolTime
 from pipeline.progress import clock
@@ -73,6 +74,8 @@ class RunReport:
     """What was planned, where a plan was given."""
     prices: ClusterPrices | None = None
     """What the cluster costs, where somebody has said so."""
+    node_costs: NodeCosts | None = None
+    """What its nodes cost while they were there."""
     stopped: str | None = None
     """Why the run ended early, or None."""
     planned_stop: bool = False
@@ -158,11 +161,16 @@ class RunReport:
         return stages + (f"; about {clock(rows / pace)} at this run's pace" if pace else "")
 
     def _ledger_lines(self) -> list[str]:
-        lines = ledger_markdown(self.ledger, self.prices, self.seconds, self.items_run)
+        lines = ledger_markdown(self.ledger, self.prices, self.node_costs, self.seconds, self.items_run)
         if self.plan is None:
             return lines
         return lines + plan_markdown(
-            self.plan, self.ledger, seconds=self.seconds, items=self.items_run, gpu_hours=self.gpu_hours_held
+            self.plan,
+            self.ledger,
+            self.node_costs,
+            seconds=self.seconds,
+            items=self.items_run,
+            gpu_hours=self.gpu_hours_held,
         )
 
     def _stage_table(self) -> list[str]:

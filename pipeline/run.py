@@ -15,7 +15,7 @@ from rich.console import Console
 
 from pipeline.adopt import PendingShards, adopt_journals
 from pipeline.breaker import Breaker
-from pipeline.cluster_view import connected_nodes, read_cluster
+from pipeline.cluster_view import read_cluster
 from pipeline.committer import Committer
 from pipeline.config import RunConfig
 from pipeline.execute import Phase
@@ -24,6 +24,7 @@ from pipeline.graph import Graph
 from pipeline.in_flight import InFlight
 from pipeline.limits import Limits
 from pipeline.metrics import Publisher
+from pipeline.node_bill import NodeBill
 from pipeline.order import shard_priority
 from pipeline.phases import make_phases, place_anew, place_stages
 from pipeline.placement import Placement
@@ -35,7 +36,7 @@ from pipeline.remaining import Remaining
 from pipeline.report import RunReport, library_versions
 from pipeline.retry import failed_shards
 from pipeline.run_metrics import PhaseMetrics
-from pipeline.run_plan import ClusterPrices, planned_phases
+from pipeline.run_plan import planned_phases
 from pipeline.run_request import RunRequest
 from pipeline.spec import Specs, select_specs
 from pipeline.stats import RunStats
@@ -68,6 +69,7 @@ class Run:
     _adopted: int = 0
     _removed: int = 0
     _pools: PoolWatch = field(default_factory=PoolWatch)
+    _bill: NodeBill | None = None
     _place: Callable[[], Mapping[str, Placement]] = dict
     """Where the workers of each stage go on the cluster as it is now."""
     _place_anew: Callable[[], Mapping[str, Placement]] = dict
@@ -115,6 +117,7 @@ class Run:
         self._report.seconds = time.monotonic() - started
         self._report.stages = stats.stages
         self._report.keep_ledger(self._pools.times(), self.specs)
+        self._report.node_costs = self._bill.costs() if self._bill is not None else None
         self._report.stopped = self.flag.reason if error is None else one_line(error)
         self._report.planned_stop = self.flag.planned
         self._report.items_from_journal = self._adopted
@@ -141,8 +144,9 @@ class Run:
             self._place = lambda: place_stages(self.specs, needed, read_cluster(groups), rows, most)
             self._place_anew = lambda: place_anew(self.specs, needed, read_cluster(groups), read_cluster(), rows, most)
             capacity = read_cluster(groups).capacity()
-            self._report.prices = self._prices()
-            self._place()  # what fits nowhere is told before anything starts
+            self._bill = NodeBill.open(groups, self.request.prices, self.request.plan)
+            self._report.prices = self._bill.prices if self._bill is not None else None
+            placed = self._place()  # what fits nowhere is told before anything starts
             phases = planned_phases(self.request.plan, needed) or make_phases(self.specs, needed, capacity)
             self._report.phases = phases
             if len(phases) > 1:
@@ -154,21 +158,15 @@ class Run:
             for number, stages in enumerate(phases):
                 if self.flag.is_set:
                     return
+                begin = {name: placed[name].initial_actors for name in stages if name in placed}
+                if (shortage := most.shortage(self.specs, begin, rows)) is not None:
+                    logger.warning("%s", shortage)
                 title = "+".join(stages) if len(phases) > 1 else "annotate"
                 retried = {stage for phase in phases[:number] for stage in phase}
                 phase_plan = plan if len(phases) == 1 else self._plan(catalog, stages, retried)
                 with open_gate(self.config.gate) as gate:
                     graph = self._graph(catalog, selected, gate)
                     self._run_phase(catalog, phase_plan, graph, stages, stats, title)
-
-    def _prices(self) -> ClusterPrices | None:
-        """What the cluster costs, for the ledger: by the user's table, else as planned."""
-        if self.request.prices is None:
-            return self.request.plan.prices if self.request.plan is not None else None
-        prices = ClusterPrices.of(connected_nodes(self.config.node_groups)[0], self.request.prices)
-        if prices is None:
-            logger.warning("--prices has no node type like one of this cluster's nodes: the report names no prices")
-        return prices
 
     def _plan(self, catalog: Catalog, stages: Sequence[str], retried: Collection[str] = ()) -> Plan:
         """What `stages` must do; of those in `retried` an earlier phase has run the failures again."""
@@ -209,7 +207,7 @@ class Run:
         self, catalog: Catalog, plan: Plan, graph: Graph, stages: Sequence[str], stats: RunStats, title: str
     ) -> None:
         breaker = Breaker(self.config.breaker, enabled=self.request.retry_kinds is None)
-        metrics = PhaseMetrics(publisher=self._publisher, stats=stats, limits=self.limits)
+        metrics = PhaseMetrics(publisher=self._publisher, stats=stats, limits=self.limits, bill=self._bill)
         committer = self._committer(catalog, plan, breaker, metrics)
         self._removed = 0
         self._adopted += adopt_journals(

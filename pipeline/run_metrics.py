@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pipeline.committer import Committer
 from pipeline.limits import Limits
 from pipeline.metrics import Metric, Publisher, Reading
+from pipeline.node_bill import NodeBill
 from pipeline.progress import Snapshot
 from pipeline.stats import RunStats, StageStats
 from records.flow import FlowRow
@@ -127,6 +128,7 @@ class PhaseMetrics:
     publisher: Publisher
     stats: RunStats
     limits: Limits
+    bill: NodeBill | None
     _lag: CommitLag = field(default_factory=CommitLag)
 
     def row(self, line: FlowRow) -> None:
@@ -137,6 +139,8 @@ class PhaseMetrics:
     def tick(self, now: Snapshot, committer: Committer, draw: Callable[[Snapshot], None] = lambda now: None) -> None:
         """Shows where the phase stands, to who watches and to Prometheus."""
         draw(now)
+        if self.bill is not None:
+            self.bill.look()
         self.publisher.publish(
             driver_readings(
                 now,

@@ -62,6 +62,11 @@ class ClusterPrices:
             cpu_per_hour=of_cpus / cpus if cpus else 0.0,
         )
 
+    def of_nodes(self, nodes: Nodes) -> float:
+        """What these nodes cost an hour, each by its GPUs, or by its CPUs where it has none."""
+        rates = {node: node.gpus * self.gpu_per_hour if node.gpus else node.cpus * self.cpu_per_hour for node in nodes}
+        return sum(rates[node] * count for node, count in nodes.items())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:

@@ -45,11 +45,11 @@ class Disturbed:
         """Of the last run."""
         return self.folder / f"run-{self.runs}"
 
-    def start(self, environment: dict[str, str]) -> Driver:
-        """Starts the next driver."""
+    def start(self, environment: dict[str, str], **options: object) -> Driver:
+        """Starts the next driver; `options` as `tests.pipeline.light_job` takes them."""
         self.runs += 1
         settings = self.folder / "settings.json"
-        return light_job(self.output, self.notes, environment, seconds=self.seconds, settings=settings)
+        return light_job(self.output, self.notes, environment, seconds=self.seconds, settings=settings, **options)
 
     def done(self, stage: str) -> int:
         """Rows that a stage has done in the last run."""

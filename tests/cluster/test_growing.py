@@ -13,6 +13,7 @@ from tests.clips import make_clip
 from tests.cluster.autoscaling_host import GrowingCluster, growing_cluster, live_nodes
 from tests.cluster.disturbed import POOLS, Disturbed
 from tests.jobs.described import command
+from tests.pipeline.drivers import last_report
 
 PRICES = """\
 currency: EUR
@@ -45,11 +46,13 @@ def test_a_run_grows_from_a_head_alone_and_gives_its_nodes_back(tmp_path: Path) 
         "load_seconds": {"caption": 5},
     }
     run = Disturbed(tmp_path, items=320, seconds=0.2, settings=settings)
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(PRICES)
     most: Counter[str] = Counter()
     where: dict[str, str] = {}
     with growing_cluster(GROUPS) as cluster:
         assert groups_of(cluster) == {}
-        driver = run.start(cluster.environment)
+        driver = run.start(cluster.environment, prices=prices)
 
         def grown_and_over() -> bool:
             nonlocal most
@@ -64,6 +67,12 @@ def test_a_run_grows_from_a_head_alone_and_gives_its_nodes_back(tmp_path: Path) 
         while groups_of(cluster):
             assert time.monotonic() < until, f"still there: {groups_of(cluster)}"
     assert most == {"cpu": 1, "gpu": 2}
+    report = last_report(run.output)
+    nodes, hours = report["node_costs"], report["seconds"] / 3600
+    pools = sum(line["price"] for line in report["ledger"].values())
+    assert nodes["most_nodes"] == 3
+    assert 1.0 < nodes["mean_nodes"] < 3.0, "they come one after the other"
+    assert pools < nodes["cost"] < hours * report["prices"]["cluster_per_hour"] == pytest.approx(hours * 7.0)
     assert {where[node] for node in run.nodes_of("decode")} == {"cpu"}, "the GPU nodes' cores are the engines'"
     assert {where[node] for node in run.nodes_of("caption")} == {"gpu"}
     assert len(set(run.nodes_of("caption"))) == 2

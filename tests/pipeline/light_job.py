@@ -13,6 +13,7 @@ from pathlib import Path
 
 from actors.decode_config import DecodeConfig
 from cluster.nodes import NodeGroup
+from cluster.prices import read_prices
 from jobs.annotate import BREAKER_EXIT, summary
 from jobs.cli import console_and_logging, run_command
 from jobs.listing import list_into_catalog
@@ -43,6 +44,7 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     arguments.add_argument("--journal-seconds", type=float, default=0.5)
     arguments.add_argument("--drain-seconds", type=float, default=5.0)
     arguments.add_argument("--settings", type=Path, help="JSON: pools, load_seconds, graph, node_groups")
+    arguments.add_argument("--prices", help="what nodes cost, for the ledger")
     return arguments.parse_args(argv)
 
 
@@ -87,7 +89,9 @@ def main(argv: Sequence[str]) -> int:
                 store, source=options.source, metadata=None, shard_size=options.shard_size, refresh_known=False
             )
         run = Run(
-            request=RunRequest(output_uri=options.output),
+            request=RunRequest(
+                output_uri=options.output, prices=read_prices(options.prices) if options.prices else None
+            ),
             config=config,
             specs=noted(specs, options.notes),
             store=store,

@@ -39,7 +39,7 @@ def test_a_range_the_newest_first_and_several_shards_a_task_end_in_the_tables_of
         run_light(output, light_specs(log), shards=(8, None))
 
 
-def test_a_deadline_stops_reading_and_says_what_is_left(tmp_path: Path) -> None:
+def test_a_deadline_stops_reading_and_says_what_is_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     output, log = tmp_path / "out", tmp_path / "reads"
     light_catalog(str(output), IDS, shard_size=5)
     # The clock reaches the deadline when the tenth clip is read: no second is waited for.
@@ -48,6 +48,7 @@ def test_a_deadline_stops_reading_and_says_what_is_left(tmp_path: Path) -> None:
     report = run_light(output, light_specs(log, seconds=0.05), config=config, limits=limits)
     assert (report.planned_stop, report.stopped) == (True, "the deadline is over")
     assert 10 <= len(reads(log)) < 40
+    assert "and gate.max_rows_out lets 10 be on their way: some will starve" in caplog.text
     left = report.remaining["embed"]
     assert left.shards == 8 - report.shards_committed
     assert left.rows == 5 * left.shards

@@ -89,6 +89,6 @@ def test_no_pool_begins_with_more_workers_than_have_work() -> None:
     cluster = Cluster(kinds=(NodeGroup(name="gpus", max_nodes=64, cpus=96, gpus=8).kind(),))
     alone = place_stages(specs, ["embed"], cluster, 20_000, bounds(40))
     assert alone["embed"].initial_actors == 16
-    assert place_stages(specs, ["embed"], cluster, 20_000)["embed"].initial_actors == 64
+    assert place_stages(specs, ["embed"], cluster, 20_000, bounds(40, gate=2**20))["embed"].initial_actors == 40
     placed = place_stages(specs, ["caption", "embed"], cluster, 20_000, bounds(40, gate=2048))
     assert (placed["caption"].initial_actors, placed["embed"].initial_actors) == (32, 32)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from cluster.estimate import Interval
 from pipeline.ledger import WorkerShape, ledger_markdown, make_ledger, plan_markdown
+from pipeline.node_bill import NodeCosts
 from pipeline.pool_watch import LOOK_SECONDS, PoolNow, PoolTime, PoolWatch
 from pipeline.run_plan import ClusterPrices, RunPlan, StagePrediction
 from pipeline.stats import StageStats
@@ -105,9 +106,8 @@ def test_workers_that_never_have_a_node_cost_nothing() -> None:
     assert line.gpu_seconds_per_1000 == 40 * 3600.0
     assert (line.busy_share, line.loading_share) == (0.9, 0.1)
     assert line.waiting_share == (8 + 4 * 10) / (8 * 11)
-    assert "| caption | 4 | 90% | 0% | 0% | 10% | 0% | 55% | 144000 | - | 160 |" in ledger_markdown(
-        ledger, PRICES, 36_000.0, 1000
-    )
+    text = ledger_markdown(ledger, PRICES, None, 36_000.0, 1000)
+    assert "| caption | 4 | 90% | 0% | 0% | 10% | 0% | 55% | 144000 | - | 160 |" in text
 
 
 def test_a_new_pass_has_no_workers_of_the_one_before() -> None:
@@ -165,13 +165,14 @@ def test_the_report_sets_the_plan_beside_what_came() -> None:
     )
     stats = {"caption": StageStats(results=900, busy_seconds=2700.0)}
     ledger = make_ledger(stats, times, shapes, PRICES)
-    text = "\n".join(plan_markdown(plan(), ledger, seconds=1800.0, items=900, gpu_hours=0.4))
+    costs = NodeCosts(cost=4.5, mean_nodes=1.8, most_nodes=2)
+    text = "\n".join(plan_markdown(plan(), ledger, costs, seconds=1800.0, items=900, gpu_hours=0.4))
     assert "| time | 16:40 (8:20 to 25:00) | 30:00 |" in text
     assert "| rows/s, loading included | 1 (0.667 to 2) | 0.5 |" in text
     assert "| GPU-hours | 0.2 (0.1 to 0.3) | 0.4 |" in text
-    assert "| cost (EUR) | 2.00 (1.00 to 3.00) | 5.00 |" in text
+    assert "| cost (EUR) | 2.00 (1.00 to 3.00) | 4.50 |" in text
     assert "| caption: seconds an item | 2 (1 to 3) | 3 |" in text
     assert "| caption: workers, busy | 2, 100% | 2, 90% |" in text
-    money = "\n".join(ledger_markdown(ledger, PRICES, 1800.0, 900))
-    assert "cost 5.00 EUR for 30:00" in money
-    assert f"{5.0 - 3000 / 3600 * 0.5 * 4.0:.2f} of it no pool held" in money
+    money = "\n".join(ledger_markdown(ledger, PRICES, costs, 1800.0, 900))
+    assert "The nodes cost 4.50 EUR while they were there, 5 for 1,000 items; 2.83 of it no pool held." in money
+    assert "There were 1.8 on average, 2 at most; all that the cluster may have would cost 5.00 for 30:00." in money

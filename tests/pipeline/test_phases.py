@@ -22,6 +22,9 @@ def with_pools(**pools: PoolConfig) -> Specs:
     return {name: replace(spec, pool=pools.get(name, PoolConfig()), build=nothing) for name, spec in SPECS.items()}
 
 
+WIDE = InFlight(graph=GraphConfig(), gate=GateConfig(max_rows_out=2**20), shards=2_000, shard_rows=512)
+"""A gate that holds more than any of these runs."""
+
 GPUS = st.floats(0, 1) | st.just(2.0)
 
 BIG = Capacity(cpus=64, gpus=8, memory_bytes=2**40)
@@ -39,9 +42,9 @@ def test_one_gpu_for_two_whole_gpu_stages_makes_two_phases() -> None:
 def test_decode_has_a_place_where_its_own_table_is_finished() -> None:
     nodes = (NodeGroup(name="cpu", max_nodes=2, cpus=8), NodeGroup(name="gpu", max_nodes=1, cpus=8, gpus=1))
     specs = with_pools(caption=PoolConfig(num_gpus=1))
-    placed = place_stages(specs, ["caption"], Cluster(kinds=tuple(group.kind() for group in nodes)), rows=8)
+    placed = place_stages(specs, ["caption"], Cluster(kinds=tuple(group.kind() for group in nodes)), 8, WIDE)
     assert placed["decode"].label_selector == {GROUP_LABEL: "!in(gpu)"}
-    assert set(place_stages(specs, ["embed"], Cluster(kinds=(nodes[0].kind(),)), rows=8)) == {"embed"}
+    assert set(place_stages(specs, ["embed"], Cluster(kinds=(nodes[0].kind(),)), 8, WIDE)) == {"embed"}
 
 
 def test_a_pool_begins_with_no_more_workers_than_the_gate_lets_have_rows() -> None:
@@ -49,7 +52,7 @@ def test_a_pool_begins_with_no_more_workers_than_the_gate_lets_have_rows() -> No
     specs = with_pools(embed=PoolConfig(num_gpus=1, max_actors=64, batch_rows=64))
     cluster = Cluster(kinds=(gpu.kind(),))
     most = InFlight(graph=GraphConfig(), gate=GateConfig(), shards=40, shard_rows=512)
-    assert place_stages(specs, ["embed"], cluster, 20_000)["embed"].initial_actors == 64
+    assert place_stages(specs, ["embed"], cluster, 20_000, WIDE)["embed"].initial_actors == 40
     placed = place_stages(specs, ["embed"], cluster, 20_000, most)["embed"]
     assert (placed.initial_actors, placed.max_actors) == (16, 64)
 
@@ -58,12 +61,13 @@ def test_once_nodes_are_gone_pools_begin_with_what_lives_and_may_grow_as_before(
     gpu = NodeGroup(name="gpu", max_nodes=4, cpus=16, gpus=1)
     specs = with_pools(caption=PoolConfig(num_gpus=1, max_actors=8))
     whole, two = Cluster(kinds=(gpu.kind(),)), Cluster(kinds=(replace(gpu.kind(), count=2),))
-    before = place_stages(specs, ["caption"], whole, 1000)
+    before = place_stages(specs, ["caption"], whole, 1000, WIDE)
     assert (before["caption"].initial_actors, before["caption"].max_actors) == (4, 4)
-    after = place_anew(specs, ["caption"], whole, two, 1000)
+    after = place_anew(specs, ["caption"], whole, two, 1000, WIDE)
     assert (after["caption"].initial_actors, after["caption"].max_actors) == (2, 4)
     nothing_lives = Cluster(kinds=())
-    assert place_anew(specs, ["caption"], whole, nothing_lives, 1000) == before, "it waits for a node, as at the start"
+    waits = place_anew(specs, ["caption"], whole, nothing_lives, 1000, WIDE)
+    assert waits == before, "for a node, as at the start"
 
 
 def test_a_stage_that_fits_nowhere_is_named_with_what_it_needs() -> None:

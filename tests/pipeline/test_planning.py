@@ -65,6 +65,7 @@ def planned(
     prices: PriceTable | None = PRICES,
     items: int = 10_000,
     node_seconds: float = 0.0,
+    gate: int = 8192,
 ) -> Planned:
     rows = {"decode": items, "caption": items, "embed": items}
     probe = ProbeResult(
@@ -81,8 +82,7 @@ def planned(
     request = PlanRequest(
         plan_id="p", recipe="modern", rows=rows, nodes=nodes, deadline_seconds=deadline, prices=prices
     )
-    bare = bare_loads(GPU_STAGES, rows, in_flight(items))
-    return plan_run(request, GPU_STAGES, bare, probe, {"caption": "L4", "embed": "L4"})
+    return plan_run(request, GPU_STAGES, in_flight(items, gate=gate), probe, {"caption": "L4", "embed": "L4"})
 
 
 def test_one_gpu_for_two_stages_goes_in_phases_and_annotate_follows_them() -> None:
@@ -128,6 +128,24 @@ def test_a_deadline_takes_the_gpus_that_were_measured_however_cheap_others_are()
         planned(None, deadline=600.0)
 
 
+def test_workers_that_the_gate_leaves_without_rows_together_are_noted() -> None:
+    """Each stage alone has rows for all of its workers; the rows of one are not there for the others."""
+    nodes = {ONE_GPU: 8, CPU: 8}
+    phases = planned(nodes).sizing.phases
+    held = 8 * max(sum(phase.workers.values()) for phase in phases)  # each has one call, of eight rows
+    assert held > 8 * max(max(phase.workers.values()) for phase in phases)
+
+    def notes(gate: int, items: int = 10_000) -> list[str]:
+        return [note for note in planned(nodes, gate=gate, items=items).plan.notes if "max_rows_out" in note]
+
+    assert notes(held) == []
+    (note,) = notes(held - 1)
+    assert note.startswith(
+        f"all workers at once hold {held} rows and gate.max_rows_out lets {held - 1} be on their way"
+    )
+    assert notes(held - 1, items=held - 1) == []
+
+
 def unsure(nodes: int, hours: float) -> Planned:
     """Five stages that take about as long, each measured in eight waves that differ: the slowest may be any of them."""
     draws = np.random.default_rng(0)
@@ -148,7 +166,7 @@ def unsure(nodes: int, hours: float) -> Planned:
         plan_id="p", recipe="tiny", rows=dict.fromkeys(specs, 100_000), nodes=None, deadline_seconds=hours * 3600,
         prices=PriceTable(currency="EUR", offers=(offer,)),
     )  # fmt: skip
-    return plan_run(request, specs, bare_loads(specs, request.rows, in_flight(100_000, gate=10**6)), probe, {})
+    return plan_run(request, specs, in_flight(100_000, gate=10**6), probe, {})
 
 
 def test_what_is_chosen_for_a_deadline_is_in_time_with_its_whole_interval() -> None:
@@ -184,7 +202,7 @@ def test_embedding_alone_is_planned_with_the_workers_that_the_gate_gives_blocks(
 
     def plan_with(of: InFlight) -> StagePrediction:
         request = PlanRequest(plan_id="p", recipe="tiny", rows={"embed": 20_000}, nodes={CPU: 1000})
-        return plan_run(request, specs, bare_loads(specs, request.rows, of), probe, {}).plan.stages["embed"]
+        return plan_run(request, specs, of, probe, {}).plan.stages["embed"]
 
     assert plan_with(in_flight(20_000)).workers == 16
     assert plan_with(in_flight(20_000, gate=2**20)).workers == 40

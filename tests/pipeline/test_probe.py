@@ -13,7 +13,7 @@ from cluster.packing import NodeType
 from pipeline.cluster_view import connected_nodes
 from pipeline.graph import GraphConfig
 from pipeline.in_flight import InFlight
-from pipeline.planning import Planned, PlanRequest, bare_loads, plan_run
+from pipeline.planning import Planned, PlanRequest, plan_run
 from pipeline.probe import Probe, ProbeResult
 from pipeline.probe_worker import gpu_memory_bytes
 from pipeline.reader import ShardReader
@@ -174,7 +174,7 @@ def planned_on(
     rows = rows_to_do(pending, catalog, specs)
     request = PlanRequest(plan_id="p", recipe="tiny", rows=rows, nodes=nodes)
     bounds = InFlight.of(pending, catalog.live_counts(), GRAPH, BASE.gate)
-    return plan_run(request, specs, bare_loads(specs, rows, bounds), result, {})
+    return plan_run(request, specs, bounds, result, {})
 
 
 def test_the_connected_cluster_is_seen_with_its_real_cores() -> None:

@@ -70,6 +70,9 @@ def test_the_ledger_prices_what_each_pool_held(undisturbed: tuple[Path, Path]) -
         assert line["price"] == pytest.approx(line["held_seconds"] / 3600 * price), stage
     caption = report["ledger"]["caption"]  # while its process starts it is not heard of, while its model loads it is
     assert (caption["workers"], caption["waiting_share"] > 0, caption["loading_share"] > 0) == (1, True, True)
+    nodes = report["node_costs"]
+    assert (nodes["mean_nodes"], nodes["most_nodes"]) == (pytest.approx(1.0), 1)
+    assert sum(line["price"] for line in report["ledger"].values()) < nodes["cost"] <= report["seconds"] / 3600 * 2.0
     assert "EUR" in next((undisturbed[0] / "runs").glob("*/report.md")).read_text()
 
 

@@ -1,0 +1,87 @@
+"""A bill is the sum over nodes of their prices times the hours for which they were there."""
+
+from dataclasses import replace
+
+import pytest
+from ray.exceptions import RaySystemError
+
+from cluster.cheapest import Offer
+from cluster.packing import Nodes, NodeType
+from cluster.prices import PriceTable
+from pipeline.node_bill import LOOK_SECONDS, NodeBill, NodeCosts
+from pipeline.run_plan import ClusterPrices
+
+GPU = NodeType(name="gpu", cpus=8, gpus=2, memory_bytes=2**36)
+CPU = NodeType(name="cpu", cpus=16, gpus=0, memory_bytes=2**36)
+TABLE = PriceTable(
+    currency="EUR",
+    offers=(Offer(type=GPU, price_per_hour=6.0, most=4), Offer(type=CPU, price_per_hour=0.8, most=4)),
+)
+WHOLE = ClusterPrices.of({GPU: 4, CPU: 2}, TABLE)
+HOUR = 3600.0
+
+
+class Cluster:
+    """Nodes and a clock that a test sets."""
+
+    nodes: Nodes
+    now = 1000.0
+    answers = True
+
+    def __init__(self) -> None:
+        self.nodes = {}
+        self.asked = 0
+
+    def present(self) -> Nodes:
+        self.asked += 1
+        if not self.answers:
+            raise RaySystemError("the head does not answer")  # type: ignore[no-untyped-call]
+        return self.nodes
+
+    def bill(self, table: PriceTable | None) -> NodeBill:
+        assert WHOLE is not None
+        return NodeBill(prices=WHOLE, table=table, present=self.present, clock=lambda: self.now)
+
+
+@pytest.mark.parametrize("table", [TABLE, None])
+def test_nodes_that_come_and_go_cost_the_time_for_which_they_were_there(table: PriceTable | None) -> None:
+    cluster = Cluster()
+    bill = cluster.bill(table)
+    history: list[Nodes] = [{CPU: 1}, {CPU: 1, GPU: 3}, {CPU: 2, GPU: 1}, {}]
+    for nodes in history:
+        cluster.nodes = nodes
+        bill.look()
+        cluster.now += HOUR
+    costs = bill.costs()
+    assert costs.cost == pytest.approx(0.8 + (0.8 + 18) + (1.6 + 6))
+    assert costs.mean_nodes == pytest.approx((1 + 4 + 3) / 4)
+    assert costs.most_nodes == 4
+
+
+def test_a_type_that_the_table_does_not_know_costs_as_its_gpus_or_cpus_do_on_average() -> None:
+    cluster = Cluster()
+    bill = cluster.bill(TABLE)
+    cluster.nodes = {replace(GPU, name="one", gpus=1): 1, replace(CPU, name="half", cpus=8): 1}
+    bill.look()
+    cluster.now += HOUR
+    assert bill.costs().cost == pytest.approx(3.0 + 0.4)
+
+
+def test_a_head_that_does_not_answer_is_asked_again_and_nothing_is_left_out() -> None:
+    cluster = Cluster()
+    bill = cluster.bill(TABLE)
+    for answers, nodes in [(True, {GPU: 1}), (False, {}), (True, {})]:
+        cluster.answers, cluster.nodes = answers, nodes
+        bill.look()
+        cluster.now += HOUR
+    assert bill.costs().cost == pytest.approx(12.0)
+
+
+def test_looks_are_as_rare_as_they_may_be_and_a_bill_without_one_is_nothing() -> None:
+    cluster = Cluster()
+    bill = cluster.bill(TABLE)
+    assert bill.costs() == NodeCosts(cost=0.0, mean_nodes=0.0, most_nodes=0)
+    for _ in range(101):
+        bill.look()
+        cluster.now += LOOK_SECONDS / 4
+    assert cluster.asked == 26
