@@ -32,7 +32,8 @@ class DecodeConfig:
     frame_size: FrameSizeRule = field(default_factory=FrameSizeRule)
     """The captioner's rule for frame sizes; `actors.frame_size.frame_size_rule` reads it from the model's folder."""
     max_frame_pixels: int | None = 768 * 28 * 28
-    """Shrinks larger frames to so many pixels; qwen-vl-utils' default. None leaves it to the model's rule alone."""
+    """Shrinks larger frames to so many pixels: qwen-vl-utils' 768 merged patches, here of Qwen2.5-VL. None leaves it to
+    the model's rule alone, which bounds a clip and not a frame."""
     skip_unreferenced: bool = False
     """Leaves frames undecoded that are neither sampled nor referenced by others: a third faster on such streams, and
     exact wherever a stream marks them truly; an HEVC stream with temporal layers may not."""

@@ -106,6 +106,31 @@ def fits(workers: Sequence[tuple[Need, int]], nodes: Nodes) -> bool:
     return _first_fit(kinds, there) or _solve(kinds, [_node(node.type) for node in there])
 
 
+def fits_in_order(workers: Sequence[tuple[Need, int]], nodes: Nodes) -> bool:
+    """Whether all workers find a place where each takes the first that it finds, in the order given, as with Ray.
+
+    Ray 2.60 gives a share of a GPU on the fullest GPU of a node that still holds it, and moves nobody later.
+
+    Args:
+        workers: As `fits` takes them, in the order in which they are asked for.
+        nodes: What the cluster has.
+    """
+    there = [_node(type_) for type_, count in nodes.items() for _ in range(count)]
+    for kind in (_kind(need, count) for need, count in workers):
+        for _ in range(kind.count):
+            # The node whose GPU is left the fullest; of those without a share to give, any.
+            holding = [node for node in there if _room(kind, node)]
+            if not holding:
+                return False
+            _take(kind, min(holding, key=lambda node: _fullest(kind, node)), 1)
+    return True
+
+
+def _fullest(kind: _Kind, node: _Node) -> int:
+    """Units left of the GPU on which a node would put a worker."""
+    return min((left for left in node.devices if left >= kind.gpus), default=UNITS) if kind.is_share else UNITS
+
+
 def _kind(need: Need, count: int) -> _Kind:
     return _Kind(
         need,

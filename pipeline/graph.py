@@ -25,7 +25,7 @@ from pipeline.placement import Placement
 from pipeline.plan import ShardTask
 from pipeline.ray_memory import forget_blocks
 from pipeline.reader import ShardReader
-from pipeline.spec import Specs, StageSpec, in_order
+from pipeline.spec import Specs, StageSpec, as_asked, in_order
 from pipeline.tasks import Tasks
 from pipeline.worker import StageWorker
 from records.flow import FlowRow
@@ -152,7 +152,7 @@ class Graph:
     def media_stages(self, tasks: Tasks) -> list[StageSpec]:
         """The stages that work on frames or sound, `decode` first, wherever one of them is pending."""
         pending = {stage for stage in tasks.stages() if self.specs[stage].is_media}
-        return [self.specs[stage] for stage in in_order(pending | ({"decode"} if pending else set()))]
+        return as_asked(self.specs[stage] for stage in in_order(pending | ({"decode"} if pending else set())))
 
     def stages(self, tasks: Tasks) -> list[str]:
         """Names of the stages that run over these shards, upstream first."""

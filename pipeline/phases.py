@@ -7,12 +7,12 @@ from cluster.capacity import Capacity
 from cluster.nodes import Cluster
 from pipeline.graph import RESERVED_CPUS
 from pipeline.in_flight import InFlight
-from pipeline.placement import Placement, place_all
-from pipeline.spec import Specs, select_specs
+from pipeline.placement import Placement, engines_fit, place_all
+from pipeline.spec import Specs, as_asked, select_specs
 from records.errors import UserError
 
 
-def make_phases(specs: Specs, selected: Sequence[str], capacity: Capacity) -> list[list[str]]:
+def make_phases(specs: Specs, selected: Sequence[str], cluster: Cluster) -> list[list[str]]:
     """Groups the stages, upstream first, so that each group's smallest pools fit the cluster at once.
 
     Decode is in every group that needs media, since frames and sound are never stored.
@@ -25,12 +25,12 @@ def make_phases(specs: Specs, selected: Sequence[str], capacity: Capacity) -> li
         if name == "decode":
             continue
         alone = [other for other in ("decode", name) if other == name or specs[name].is_media]
-        if phases and capacity.holds(_total(specs, {*phases[-1], *alone})):
+        if phases and _holds(specs, [*phases[-1], *alone], cluster):
             phases[-1] += [stage for stage in alone if stage not in phases[-1]]
-        elif capacity.holds(_total(specs, alone)):
+        elif _holds(specs, alone, cluster):
             phases.append(alone)
         else:
-            raise UserError(f"{name} needs {_total(specs, alone)}; the cluster has {capacity}")
+            raise UserError(f"{name} needs {_total(specs, alone)}; the cluster has {cluster.capacity()}")
     return phases or [list(selected)]
 
 
@@ -51,7 +51,7 @@ def place_stages(
     for name, spec in placed.items():
         bound = in_flight.workers_of_texts(spec.pool, rows) if texts else in_flight.workers(spec, rows)
         most[name] = min(bound, -(-rows // (spec.pool.batch_rows * spec.pool.calls)))
-    return place_all({name: spec.pool for name, spec in placed.items()}, cluster, beside=beside, most=most)
+    return place_all({spec.name: spec.pool for spec in as_asked(placed.values())}, cluster, beside=beside, most=most)
 
 
 def place_anew(
@@ -79,6 +79,14 @@ def place_anew(
         return placements
     begin = {name: min(placements[name].initial_actors, now[name].initial_actors) for name in placements}
     return {name: replace(placement, initial_actors=begin[name]) for name, placement in placements.items()}
+
+
+def _holds(specs: Specs, stages: Iterable[str], cluster: Cluster) -> bool:
+    """Whether the smallest pools of these stages fit at once, each share of a GPU on one GPU."""
+    wanted = set(stages)
+    here = {spec.name: spec.pool for spec in as_asked(specs.values()) if spec.name in wanted}
+    engines = {name: (pool.min_actors, pool) for name, pool in here.items() if pool.num_gpus}
+    return cluster.capacity().holds(_total(specs, here)) and engines_fit(engines, cluster)
 
 
 def _total(specs: Specs, stages: Iterable[str]) -> Capacity:

@@ -1,12 +1,17 @@
 """Where the workers of each pool go and how many a cluster can hold of them: pure, told what the cluster has."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from actors.stage import PoolConfig
 from cluster.capacity import Capacity
 from cluster.nodes import ACCELERATOR_LABEL, GROUP_LABEL, NODE_LABEL, Cluster, NodeKind
+from cluster.packing import Need, Nodes, NodeType, fits_in_order
 from records.errors import UserError
+
+_MOST_BYTES = 2**50
+"""Memory of a node of which nobody says how much it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +66,10 @@ def place_all(
     source: `default_autoscaling_coordinator.py`, `amount // len`). So pools of engines begin with as many workers as
     the whole cluster will hold beside the smallest pools of all others, in the proportion of their `max_actors`, and
     never more than there is work for; pools that share no node with engines likewise. The others begin small and grow
-    by what is left.
+    by what is left. Sums are not enough where workers share GPUs: what would find no GPU with room is not asked for.
 
     Args:
-        pools: Stage to its pool, upstream first.
+        pools: Stage to its pool, in the order in which Ray is asked for their workers.
         cluster: What there is, or may be.
         beside: What else must fit: readers.
         most: Stage to the workers that can have work at once.
@@ -83,7 +88,45 @@ def place_all(
             growing.remove(name)
         else:
             sizes = more
+    engines = {name: pool for name, pool in pools.items() if pool.num_gpus}
+    while not engines_fit({name: (sizes[name], pool) for name, pool in engines.items()}, cluster):
+        larger = [name for name in engines if sizes[name] > pools[name].min_actors]
+        if not larger:
+            break
+        sizes[max(larger, key=lambda one: sizes[one] / pools[one].max_actors)] -= 1
     return {name: replace(placement, initial_actors=sizes[name]) for name, placement in placements.items()}
+
+
+def engines_fit(engines: Mapping[str, tuple[int, PoolConfig]], cluster: Cluster) -> bool:
+    """Whether so many workers of pools with GPUs find their places as Ray gives them, pool by pool.
+
+    Args:
+        engines: Stage to its number of workers and its pool, in the order in which Ray is asked for them.
+        cluster: What there is, or may be.
+    """
+    workers = [
+        (Need(cpus=pool.num_cpus, gpus=pool.num_gpus, memory_bytes=pool.memory_bytes, accelerator=wanted), count)
+        for count, pool in engines.values()
+        for wanted in [pool.accelerator_type]
+    ]
+    return fits_in_order(workers, _with_gpus(cluster, sum(count for _, count in workers)))
+
+
+def _with_gpus(cluster: Cluster, workers: int) -> Nodes:
+    """The nodes with GPUs; of those that are alike no more than there are workers."""
+    found: Counter[NodeType] = Counter()
+    for kind in cluster.kinds:
+        if kind.each.gpus:
+            (accelerator,) = kind.accelerators if len(kind.accelerators) == 1 else (None,)
+            type_ = NodeType(
+                name=kind.name,
+                cpus=kind.each.cpus,
+                gpus=int(kind.each.gpus),
+                accelerator=accelerator,
+                memory_bytes=int(min(kind.each.memory_bytes, _MOST_BYTES)),
+            )
+            found[type_] += min(kind.count, workers)
+    return dict(found)
 
 
 def _is_apart(placement: Placement) -> bool:

@@ -143,11 +143,10 @@ class Run:
             most = InFlight.of(plan, catalog.live_counts(), self.config.graph, self.config.gate)
             self._place = lambda: place_stages(self.specs, needed, read_cluster(groups), rows, most)
             self._place_anew = lambda: place_anew(self.specs, needed, read_cluster(groups), read_cluster(), rows, most)
-            capacity = read_cluster(groups).capacity()
             self._bill = NodeBill.open(groups, self.request.prices, self.request.plan)
             self._report.prices = self._bill.prices if self._bill is not None else None
             placed = self._place()  # what fits nowhere is told before anything starts
-            phases = planned_phases(self.request.plan, needed) or make_phases(self.specs, needed, capacity)
+            phases = planned_phases(self.request.plan, needed) or make_phases(self.specs, needed, read_cluster(groups))
             self._report.phases = phases
             if len(phases) > 1:
                 logger.warning(

@@ -53,6 +53,15 @@ def in_order(stages: Iterable[str]) -> list[str]:
     return [stage for stage in STAGES if stage in wanted]
 
 
+def as_asked(specs: Iterable[StageSpec]) -> list[StageSpec]:
+    """Stages in the order in which rows pass them, and in which Ray is asked for their workers.
+
+    `decode` comes first and stages of texts last. Of those between, which do not read each other, the larger share of a
+    GPU comes first: Ray moves no worker later, and small ones would take what a large one then does not find whole.
+    """
+    return sorted(specs, key=lambda spec: (spec.name != "decode", not spec.is_media, -spec.pool.num_gpus))
+
+
 def select_specs(specs: Specs, stages: Iterable[str] | None) -> dict[str, StageSpec]:
     """The stages that a run works on: all, or those named and `decode` where they need media.
 

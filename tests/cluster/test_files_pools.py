@@ -14,7 +14,7 @@ from jobs.cli import config_of
 from pipeline.cluster_view import make_cluster
 from pipeline.config import RunConfig
 from pipeline.graph import RESERVED_CPUS
-from pipeline.placement import place_all
+from pipeline.placement import engines_fit, place_all
 from tests.cluster.files import ANYSCALE, AWS, KUBERAY, entrypoint, job_spec, load
 
 FILES = (*KUBERAY, ANYSCALE, AWS)
@@ -55,7 +55,10 @@ def described(path: Path) -> set[tuple[str, int, float, float]]:
 
 
 def pools(settings: RunConfig) -> dict[str, PoolConfig]:
-    return {stage: getattr(settings, stage).pool for stage in settings.stages}
+    """In the order of `pipeline.spec.as_asked`, which wants specs, and so the hub."""
+    found: dict[str, PoolConfig] = {stage: getattr(settings, stage).pool for stage in settings.stages}
+    order = sorted(found, key=lambda stage: (stage != "decode", stage == "embed", -found[stage].num_gpus))
+    return {stage: found[stage] for stage in order}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -77,7 +80,7 @@ def test_the_pools_fit_a_head_alone_that_may_grow_and_take_every_gpu(path: Path)
     assert placed["decode"].initial_actors > 1
 
 
-@pytest.mark.parametrize("gpus", [1, 3])
+@pytest.mark.parametrize("gpus", range(1, 9))
 @pytest.mark.parametrize("name", ["paper", "modern"])
 def test_a_recipe_has_one_engine_of_each_on_each_gpu_of_one_machine(name: str, gpus: int) -> None:
     wanted = pools(config_of(options_of(["--output", "x", "--recipe", name])))
@@ -85,7 +88,12 @@ def test_a_recipe_has_one_engine_of_each_on_each_gpu_of_one_machine(name: str, g
     machine = make_cluster([{**HEAD, "Resources": resources}], [])
     beside = Capacity(cpus=RESERVED_CPUS, gpus=0, memory_bytes=0)
     placed = place_all(wanted, machine, beside=beside, most=dict.fromkeys(wanted, 10**4))
-    assert {placed[stage].initial_actors for stage, pool in wanted.items() if pool.num_gpus} == {gpus}
+    engines = {stage: pool for stage, pool in wanted.items() if pool.num_gpus}
+    assert {placed[stage].initial_actors for stage in engines} == {gpus}
+    assert sum(pool.num_gpus for pool in engines.values()) == pytest.approx(1.0)
+    assert engines_fit({stage: (gpus, pool) for stage, pool in engines.items()}, machine)
+    one_more = {"caption": (gpus + 1, engines["caption"])}
+    assert not engines_fit(one_more, machine), "no two of the largest share a GPU"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -1,10 +1,15 @@
 """Engines on a share of a GPU: their memory follows from the share and their weights, and no fingerprint from it."""
 
+from collections.abc import Callable
+
 import pytest
 
+from actors.gpu_share import share_of_gpu
 from actors.vllm_config import EngineConfig, engine_fingerprint
 from models.weights import weight_bytes
 from pipeline.builders import sharing_engine
+from pipeline.config import RunConfig
+from pipeline.recipes import modern, paper
 from records.errors import UserError
 from tests.conftest import TinyModels
 
@@ -38,3 +43,28 @@ def test_what_the_user_says_of_memory_stays_and_no_weights_are_read() -> None:
 def test_a_share_without_room_for_a_cache_is_refused(tiny_models: TinyModels) -> None:
     with pytest.raises(UserError, match="leave no KV cache"):
         sharing_engine(EngineConfig(model=str(tiny_models("qwen2_5_vl"))), 0.1, 8 * GIB)
+
+
+PUBLISHED = {
+    "Qwen/Qwen2.5-VL-7B-Instruct": (8.29e9, 2 * 28 * 4 * 128 * 2),
+    "Qwen/Qwen3-VL-8B-Instruct": (8.77e9, 2 * 36 * 8 * 128 * 2),
+    "Qwen/Qwen2-Audio-7B-Instruct": (8.40e9, 2 * 32 * 32 * 128 * 2),
+}
+"""Parameters and bytes of KV cache a token in 16 bits (layers, KV heads, width), by the models' pages on the hub."""
+
+
+@pytest.mark.parametrize("recipe", [paper, modern])
+@pytest.mark.parametrize("stage", ["caption", "describe_audio"])
+def test_a_recipes_share_of_80_gb_holds_weights_and_two_of_the_longest_requests(
+    recipe: Callable[[], RunConfig], stage: str
+) -> None:
+    config = getattr(recipe(), stage)
+    parameters, token_bytes = PUBLISHED[config.engine.model]
+    assert "kv_cache_memory_bytes" not in config.engine.engine_args, "it follows from the share"
+    share = share_of_gpu(
+        num_gpus=config.pool.num_gpus,
+        total_bytes=int(79.6 * GIB),
+        weight_bytes=int(2 * parameters),
+        workspace_bytes=config.engine.workspace_bytes,
+    )
+    assert share.kv_cache_memory_bytes >= 2 * config.engine.max_model_len * token_bytes

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from actors.stage import PoolConfig
 from cluster.capacity import Capacity
 from cluster.nodes import NodeGroup
+from cluster.packing import Need, NodeType, fits_in_order
 from pipeline.cluster_view import make_cluster
 from pipeline.placement import one_worker, place, place_all
 from records.errors import UserError
@@ -103,7 +104,7 @@ def test_decode_beside_engines_begins_small_and_no_pool_with_more_than_it_has_wo
     cpus=st.integers(4, 64),
     gpus=st.integers(1, 8),
     count=st.integers(1, 4),
-    shares=st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.5, 1.0]), min_size=1, max_size=4),
+    shares=st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.6, 1.0]), min_size=1, max_size=4),
     most=st.integers(1, 100),
 )
 def test_what_pools_begin_with_fits_the_cluster_at_its_largest(
@@ -120,3 +121,13 @@ def test_what_pools_begin_with_fits_the_cluster_at_its_largest(
         used = [(sizes[name], one_worker(pool)) for name, pool in pools.items()]
         assert sum(number * worker.cpus for number, worker in used) + BESIDE.cpus <= cpus * count
         assert sum(number * worker.gpus for number, worker in used) <= gpus * count + 1e-9
+        type_ = NodeType(name="n", cpus=cpus, gpus=gpus)
+        engines = [(Need(cpus=0.5, gpus=pool.num_gpus), sizes[name]) for name, pool in pools.items() if pool.num_gpus]
+        assert fits_in_order(engines, {type_: count})
+
+
+def test_engines_that_only_add_up_are_not_asked_for() -> None:
+    """Three workers of 0.6 on two GPUs would leave one waiting for ever, and with it its whole stage."""
+    pools = {name: PoolConfig(num_gpus=0.6, max_actors=4) for name in ("caption", "transcribe")}
+    placed = place_all(pools, make_cluster([node("a", 32, 2)], []), beside=BESIDE, most=dict.fromkeys(pools, 100))
+    assert {name: placement.initial_actors for name, placement in placed.items()} == {"caption": 1, "transcribe": 1}
