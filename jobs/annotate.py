@@ -92,7 +92,10 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     )
     arguments.add_argument("--refresh", action="store_true", help="list the source again first")
     arguments.add_argument(
-        "--retry-failed", nargs="*", metavar="KIND", help="run failed items again: those of the kinds named, or all"
+        "--retry-failed",
+        nargs="*",
+        metavar="KIND",
+        help="run failed items again, of the kinds named or all, and no others",
     )
     arguments.add_argument(
         "--max-error-share",

@@ -136,6 +136,7 @@ def make_plan(
     selected: Iterable[str],
     returned: Generations | None = None,
     retry: Mapping[str, Mapping[int, frozenset[str]]] | None = None,
+    whole: Plan | None = None,
     shard_range: range | None = None,
 ) -> Plan:
     """Lists what is there and subtracts it.
@@ -148,7 +149,9 @@ def make_plan(
         specs: The whole graph.
         selected: Stages that this run may work on.
         returned: (S,) generation that every file of a shard must reach since deleted items of it came back.
-        retry: Stage to shard index to kinds of failure that are to run again.
+        retry: Stage to shard index to kinds of failure that are to run again, and what is made from them, but nothing
+            that is missing; None for a run that is no retry.
+        whole: Of a retry in phases the plan of all: what it leaves out stays out.
         shard_range: Indices of the shards this run may touch; None for all.
     """
     shards = len(shard_ids)
@@ -156,8 +159,10 @@ def make_plan(
     floor = np.zeros(shards, dtype=np.int32) if returned is None else np.maximum(returned, 0)
     highest = functools.cache(lambda: _highest(tables, np.maximum(metadata, floor)))
     targets, blocked = _targets(specs, set(selected), existing, titles, floor, highest)
-    if retry:
-        _add_retries(specs, set(selected), targets, existing, retry, highest())
+    if retry is not None:
+        again = _add_retries(specs, targets, existing, retry, highest)
+        for name, target in targets.items():
+            target[~again[name] if whole is None else whole.targets[name] == NONE] = NONE
     allowed = np.zeros(shards, dtype=bool)
     allowed[slice(None) if shard_range is None else slice(shard_range.start, shard_range.stop)] = True
     pending = np.zeros(shards, dtype=bool)
@@ -232,22 +237,22 @@ def _highest(tables: FileLists, meta: Generations) -> Generations:
 
 def _add_retries(
     specs: Specs,
-    selected: set[str],
     targets: dict[str, Generations],
     existing: Mapping[str, Generations],
     retry: Mapping[str, Mapping[int, frozenset[str]]],
-    highest: Generations,
-) -> None:
-    """Gives every retried stage, and all that read it, a generation above any the shard has seen."""
+    highest: Callable[[], Generations],
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Gives every retried stage, and all made from it, a generation above any the shard has seen; says where."""
     again: dict[str, npt.NDArray[np.bool_]] = {}
     for name, spec in specs.items():
-        mask = np.zeros(len(highest), dtype=bool)
+        mask = np.zeros(len(existing[name]), dtype=bool)
         mask[list(retry.get(name, {}))] = True
         for upstream in spec.reads:
             mask |= again[upstream]
-        again[name] = mask & ((existing[name] != NONE) | (name in targets and targets[name] != NONE))
-        if name in selected:
-            targets[name][again[name]] = highest[again[name]] + 1
+        again[name] = mask & (existing[name] != NONE)
+        if name in targets and again[name].any():
+            targets[name][again[name]] = highest()[again[name]] + 1
+    return again
 
 
 def next_generation(tables: FileLists, generations: Generations) -> Callable[[str], int]:

@@ -162,13 +162,15 @@ class Run:
                     logger.warning("%s", shortage)
                 title = "+".join(stages) if len(phases) > 1 else "annotate"
                 retried = {stage for phase in phases[:number] for stage in phase}
-                phase_plan = plan if len(phases) == 1 else self._plan(catalog, stages, retried)
+                phase_plan = plan if len(phases) == 1 else self._plan(catalog, stages, plan, retried)
                 with open_gate(self.config.gate) as gate:
                     graph = self._graph(catalog, selected, gate)
                     self._run_phase(catalog, phase_plan, graph, stages, stats, title)
 
-    def _plan(self, catalog: Catalog, stages: Sequence[str], retried: Collection[str] = ()) -> Plan:
-        """What `stages` must do; of those in `retried` an earlier phase has run the failures again."""
+    def _plan(
+        self, catalog: Catalog, stages: Sequence[str], whole: Plan | None = None, retried: Collection[str] = ()
+    ) -> Plan:
+        """What `stages` must do of a whole plan; of those in `retried` an earlier phase has run the failures again."""
         tables, kinds = StageTables(self.store), self.request.retry_kinds
         again = [stage for stage in stages if stage not in retried]
         shards, shard_range = catalog.shard_count, self.request.shards_in(catalog)
@@ -181,6 +183,7 @@ class Run:
             specs=self.specs,
             selected=stages,
             retry=None if kinds is None else failed_shards(tables, self.specs, again, kinds, shards, shard_range),
+            whole=whole,
             shard_range=shard_range,
         )
         if self.request.order != "oldest":

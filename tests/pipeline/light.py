@@ -109,6 +109,7 @@ def plan_for(
     metadata: Mapping[int, int] | None = None,
     returned: Mapping[int, int] | None = None,
     retry: Mapping[str, Mapping[int, frozenset[str]]] | None = None,
+    whole: Plan | None = None,
 ) -> Plan:
     return make_plan(
         shard_ids=[f"{number:08d}" for number in range(shards)],
@@ -119,6 +120,7 @@ def plan_for(
         specs=specs,
         selected=specs if selected is None else selected,
         retry=retry,
+        whole=whole,
     )
 
 

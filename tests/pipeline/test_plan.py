@@ -81,6 +81,27 @@ def test_a_retry_lifts_the_stage_and_its_readers_above_every_generation_ever_see
     assert tasks_by_shard(plan_for(done, 1, specs=back))["00000000"].targets == {"embed": 8}
 
 
+def test_a_retry_runs_nothing_that_is_missing_or_stale_for_another_reason() -> None:
+    files = {"decode": {0: 0, 1: 0, 3: 0}, "caption": {0: 0, 3: 0}, "embed": {0: 0}}
+    done = with_files(**files)
+    retry = {"caption": {0: frozenset({"timeout"})}}
+    assert {shard: task.targets for shard, task in tasks_by_shard(plan_for(done, 4, retry=retry)).items()} == {
+        "00000000": {"caption": 1, "embed": 1}
+    }
+    assert plan_for(done, 4, metadata={0: 5}, retry={}).pending_shards == 0
+    assert plan_for(done, 4).pending_shards == 3
+    decoded = plan_for(done, 4, retry={"decode": {1: frozenset({"timeout"})}})
+    assert tasks_by_shard(decoded)["00000001"].targets == {"decode": 1}, "its caption was missing before"
+
+
+def test_a_retry_in_phases_ends_with_what_was_made_from_it_and_nothing_else() -> None:
+    done = with_files(decode={0: 0, 1: 0}, caption={0: 0}, embed={0: 0})
+    whole = plan_for(done, 2, retry={"caption": {0: frozenset({"timeout"})}})
+    done.files["caption", SPECS["caption"].fingerprint, "00000000", 1] = []
+    later = plan_for(done, 2, selected=["embed"], metadata={1: 3}, retry={}, whole=whole)
+    assert {shard: task.targets for shard, task in tasks_by_shard(later).items()} == {"00000000": {"embed": 1}}
+
+
 def test_the_next_metadata_generation_is_above_every_file_of_the_shard() -> None:
     tables = with_files(decode={0: 0, 1: 0}, embed={0: 3})
     above = next_generation(tables, as_array([(1, 5)], 2))

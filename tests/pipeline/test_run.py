@@ -161,6 +161,22 @@ def test_retry_failed_runs_those_rows_alone(tmp_path: Path) -> None:
     assert run_light(output, light_specs(log)).shards_pending == 0
 
 
+def test_a_retry_leaves_what_was_never_run_to_a_run(tmp_path: Path) -> None:
+    """The breaker does not watch over a retry, so that nothing may fail in it but what has failed before."""
+    output, log = tmp_path / "out", tmp_path / "reads"
+    light_catalog(str(output), ["a", "missing-1", "b", "c"], shard_size=2)
+    specs = light_specs(log)
+    run_light(output, specs, limit=1)
+    log.unlink()
+    before = stage_files(output)
+    report = run_light(output, specs, retry_kinds=frozenset())
+    assert set(reads(log)) == {"missing-1"}
+    assert {stage: stats.rows for stage, stats in report.stages.items()} == dict.fromkeys(report.stages, 1)
+    made = stage_files(output).keys() - before.keys()
+    assert {Path(path).name for path in made} == {"00000000.1.parquet"}
+    assert run_light(output, specs).items_run == 2
+
+
 def test_some_stages_now_and_the_others_later_give_the_same_tables(
     tmp_path: Path, undisturbed: tuple[Path, Path]
 ) -> None:
