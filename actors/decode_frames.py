@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, cast
 
+import av
 import av.error
 import av.filter
 import numpy as np
@@ -71,7 +72,7 @@ class _Scaler:
         self._kind: tuple[int, int, str] | None = None
         self._graph: Any = None
 
-    def __call__(self, frame: Any) -> npt.NDArray[np.uint8]:  # noqa: ANN401
+    def __call__(self, frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
         """(H, W, 3) of one frame; a stream may change its size or format midway."""
         kind = (frame.width, frame.height, frame.format.name)
         if kind != self._kind:
@@ -79,7 +80,7 @@ class _Scaler:
         self._graph.push(frame)
         return cast("npt.NDArray[np.uint8]", self._graph.pull().to_ndarray())
 
-    def _build(self, frame: Any) -> Any:  # noqa: ANN401
+    def _build(self, frame: av.VideoFrame) -> av.filter.Graph:
         graph = av.filter.Graph()
         graph.threads = 1
         graph.link_nodes(
@@ -97,7 +98,7 @@ def _nearest(found: Collection[int], wanted: int) -> int:
     return wanted if wanted in found else min(found, key=lambda stamp: abs(stamp - wanted))
 
 
-def _frames_at(track: VideoTrack, wanted: Sequence[int], skip_unreferenced: bool) -> Iterator[Any]:
+def _frames_at(track: VideoTrack, wanted: Sequence[int], skip_unreferenced: bool) -> Iterator[av.VideoFrame]:
     """The frame of each wanted stamp, in order, or the first after it where the decoder shows none then."""
     decoder = _Decoder(track, frozenset(wanted) if skip_unreferenced else None)
     if not decoder.has_stamps:
@@ -121,7 +122,7 @@ def _frames_at(track: VideoTrack, wanted: Sequence[int], skip_unreferenced: bool
         yield frame
 
 
-def _frames_by_order(track: VideoTrack, decoder: "_Decoder", wanted: frozenset[int]) -> Iterator[Any]:
+def _frames_by_order(track: VideoTrack, decoder: "_Decoder", wanted: frozenset[int]) -> Iterator[av.VideoFrame]:
     """The same for a stream without time stamps (AVI, raw): counted from its very start."""
     for stamp in track.shown:
         frame = decoder.next_frame()
@@ -151,7 +152,7 @@ class _Decoder:
         self._may_jump = True
         self.jumped = False
         """Whether frames before this place were left out, so that a missing frame proves nothing."""
-        self.pending: deque[Any] = deque()
+        self.pending: deque[av.VideoFrame] = deque()
         self._context.flush_buffers()
 
     def approach(self, stamp: int) -> None:
@@ -166,8 +167,8 @@ class _Decoder:
         self._go_to(0)
         self._entry, self.jumped, self._may_jump = None, False, False
 
-    def next_frame(self) -> Any:  # noqa: ANN401  # a PyAV frame, or None at the end
-        """The next frame in order of presentation."""
+    def next_frame(self) -> av.VideoFrame | None:
+        """The next frame in order of presentation; None at the end."""
         frame = self._decode_next()
         if frame is not None and self._entry is not None and frame.pts >= self._entry:
             # Intra refresh marks key frames that are none: what is decoded from there looks right and is not.
@@ -182,7 +183,7 @@ class _Decoder:
         self.pending.clear()
         self._place = place
 
-    def _decode_next(self) -> Any:  # noqa: ANN401
+    def _decode_next(self) -> av.VideoFrame | None:
         while not self.pending and self._place <= len(self._packets):
             packet = self._packets[self._place] if self._place < len(self._packets) else None
             self._place += 1

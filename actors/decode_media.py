@@ -3,16 +3,18 @@
 Packets are kept, so that decoding never seeks in the file: it feeds the decoder from whichever key frame it likes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TypeVar
 
 import av
 import av.error
 
 from records.errors import BadItemError, FailureKind
+
+Track = TypeVar("Track")
 
 _RATE_TOLERANCE = 0.01
 
@@ -21,9 +23,9 @@ _RATE_TOLERANCE = 0.01
 class VideoTrack:
     """The best video stream: what FFmpeg's own choice is, cover art left out."""
 
-    codec_context: Any
+    codec_context: av.VideoCodecContext
     """PyAV's decoder, nothing fed to it yet."""
-    packets: tuple[Any, ...]
+    packets: tuple[av.Packet, ...]
     """In decoding order."""
     shown: tuple[int, ...]
     """Time stamp of each frame that is shown, in order of presentation, in units of `time_base`; no two are equal."""
@@ -59,8 +61,8 @@ class VideoTrack:
 class AudioTrack:
     """The best audio stream."""
 
-    codec_context: Any
-    packets: tuple[Any, ...]
+    codec_context: av.AudioCodecContext
+    packets: tuple[av.Packet, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +142,7 @@ def reason(error: av.error.FFmpegError) -> str:
     return str(error.strerror or error)
 
 
-def _best_video(container: Any) -> Any:  # noqa: ANN401  # PyAV ships no usable types here
+def _best_video(container: av.container.InputContainer) -> av.VideoStream | None:
     """FFmpeg's best video stream that is not cover art."""
     best = container.streams.best("video")
     if best is None or not _is_picture(best):
@@ -148,13 +150,15 @@ def _best_video(container: Any) -> Any:  # noqa: ANN401  # PyAV ships no usable 
     return next((stream for stream in container.streams.video if not _is_picture(stream)), None)
 
 
-def _is_picture(stream: Any) -> bool:  # noqa: ANN401
+def _is_picture(stream: av.VideoStream) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
-def _read_packets(container: Any, streams: list[Any]) -> dict[int, tuple[Any, ...]]:  # noqa: ANN401
+def _read_packets(
+    container: av.container.InputContainer, streams: list[av.stream.Stream]
+) -> dict[int, tuple[av.Packet, ...]]:
     """The packets of each stream, by its index, in decoding order."""
-    packets: dict[int, list[Any]] = {}
+    packets: dict[int, list[av.Packet]] = {}
     try:
         for packet in container.demux(streams) if streams else ():
             if packet.size:
@@ -169,7 +173,13 @@ def _check_duration(seconds: float, limit: float) -> None:
         raise BadItemError(FailureKind.TOO_LONG, f"{seconds:.1f} s long, more than {limit:g} s")
 
 
-def _attempt(build: Any, stream: Any, packets: tuple[Any, ...], total_bytes: int, *more: Any) -> Any:  # noqa: ANN401
+def _attempt(
+    build: Callable[..., Track],
+    stream: av.stream.Stream | None,
+    packets: tuple[av.Packet, ...],
+    total_bytes: int,
+    *more: int,
+) -> Track | BadItemError | None:
     """A track, or what is wrong with it, or None where there is none."""
     try:
         if stream is not None:
@@ -179,14 +189,14 @@ def _attempt(build: Any, stream: Any, packets: tuple[Any, ...], total_bytes: int
         return error
 
 
-def _check_whole(stream: Any, total_bytes: int) -> None:  # noqa: ANN401
+def _check_whole(stream: av.stream.Stream, total_bytes: int) -> None:
     """An index that points past the end of the file: half an upload. Readers would pass over it without a word."""
     entries = stream.index_entries
     if len(entries) and entries[-1].pos + entries[-1].size > total_bytes:
         raise BadItemError(FailureKind.CORRUPT, "cut off: the file ends before its last packet")
 
 
-def _video_track(stream: Any, packets: tuple[Any, ...], max_pixels: int, threads: int) -> VideoTrack:  # noqa: ANN401
+def _video_track(stream: av.VideoStream, packets: tuple[av.Packet, ...], max_pixels: int, threads: int) -> VideoTrack:
     context = _decoder(stream)
     if context.width * context.height > max_pixels:
         raise BadItemError(
@@ -212,22 +222,22 @@ def _video_track(stream: Any, packets: tuple[Any, ...], max_pixels: int, threads
     )
 
 
-def _audio_track(stream: Any, packets: tuple[Any, ...]) -> AudioTrack:  # noqa: ANN401
+def _audio_track(stream: av.AudioStream, packets: tuple[av.Packet, ...]) -> AudioTrack:
     return AudioTrack(codec_context=_decoder(stream), packets=packets)
 
 
-def _decoder(stream: Any) -> Any:  # noqa: ANN401
+def _decoder(stream: av.stream.Stream) -> av.CodecContext:
     if stream.codec_context is None:
         raise BadItemError(FailureKind.UNSUPPORTED, f"no decoder for stream {stream.index}")
     return stream.codec_context
 
 
-def _codec_name(stream: Any) -> str:  # noqa: ANN401
+def _codec_name(stream: av.stream.Stream) -> str:
     """The codec's canonical name (`av1`), not its decoder's (`libdav1d`)."""
     return str(stream.codec_context.codec.canonical_name) if stream.codec_context is not None else "unknown"
 
 
-def _first_frame(context: Any, packets: tuple[Any, ...]) -> Any:  # noqa: ANN401
+def _first_frame(context: av.VideoCodecContext, packets: tuple[av.Packet, ...]) -> av.VideoFrame:
     """The first frame that decodes: only frames know the rotation. Leaves the decoder as it was."""
     problem = "no frame in it"
     for packet in (*packets, None):
@@ -244,15 +254,15 @@ def _first_frame(context: Any, packets: tuple[Any, ...]) -> Any:  # noqa: ANN401
     raise BadItemError(FailureKind.CORRUPT, f"no frame can be decoded: {problem}")
 
 
-def _stamp(packet: Any) -> int:  # noqa: ANN401
+def _stamp(packet: av.Packet) -> int:
     """When the packet is shown; AVI and raw streams give only its place in decoding order."""
     stamp = packet.pts if packet.pts is not None else packet.dts
     return int(stamp) if stamp is not None else 0
 
 
-def _span_seconds(stream: Any, packets: tuple[Any, ...]) -> float:  # noqa: ANN401
+def _span_seconds(stream: av.stream.Stream | None, packets: tuple[av.Packet, ...]) -> float:
     """From the first shown packet's start to the last one's end; 0 without packets."""
-    if not packets:
+    if stream is None or not packets:
         return 0.0
     shown = [packet for packet in packets if not packet.is_discard] or list(packets)
     start = min(_stamp(packet) for packet in shown)
@@ -263,7 +273,7 @@ def _span_seconds(stream: Any, packets: tuple[Any, ...]) -> float:  # noqa: ANN4
     return float((_stamp(last) - start) * stream.time_base + length)
 
 
-def _average_rate(stream: Any, frames: int, duration_seconds: float) -> float:  # noqa: ANN401
+def _average_rate(stream: av.VideoStream, frames: int, duration_seconds: float) -> float:
     """Frames a second: what the container says where that fits what is in it, else what is in it."""
     said = float(stream.average_rate or 0)
     counted = frames / duration_seconds if duration_seconds > 0 else said

@@ -111,7 +111,7 @@ class Sandbox(Generic[Q, R]):
                 self._drop(self._child)
         self._starter.shutdown()
 
-    def _await_answer(self, child: "_Child", deadline: float) -> Any:  # noqa: ANN401  # what the child pickled
+    def _await_answer(self, child: "_Child", deadline: float) -> Any:  # noqa: ANN401 - what the child pickled
         poll = select.poll()
         poll.register(child.connection, select.POLLIN)
         while not poll.poll(_POLL_SECONDS * 1000):

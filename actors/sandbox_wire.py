@@ -45,7 +45,7 @@ def send_value(connection: socket.socket, value: object, files: Sequence[int] = 
         os.close(descriptor)
 
 
-def receive_value(connection: socket.socket) -> Any:  # noqa: ANN401  # what was pickled
+def receive_value(connection: socket.socket) -> Any:  # noqa: ANN401 - what was pickled
     """Receives a value that came without files; its arrays lie in the mapped file, writable, and free it when they go.
 
     Raises:

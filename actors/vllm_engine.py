@@ -102,7 +102,7 @@ class VllmEngine:
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"vllm-{stage}", daemon=True)
         self._thread.start()
 
-        async def start() -> Any:  # noqa: ANN401 vLLM ships no types that hold under strict checking
+        async def start() -> Any:  # noqa: ANN401 - vLLM ships no types that hold under strict checking
             return AsyncLLM.from_vllm_config(vllm_config, disable_log_stats=bool(arguments["disable_log_stats"]))
 
         self._guard = EngineGuard()
@@ -197,7 +197,7 @@ class VllmEngine:
         except VLLMClientError as error:
             # With the values of `sampling` checked before, only lengths are left to be refused.
             return self._failure(FailureKind.TOO_LONG, _one_line(error))
-        except Exception as error:  # noqa: BLE001 whatever a processor raises over one clip's media is that row's failure
+        except Exception as error:  # noqa: BLE001 - whatever a processor raises over one clip's media is that row's failure
             self._check_alive(error)
             return self._failure(FailureKind.ENGINE_ERROR, f"the model's processor refused it: {_one_line(error)}")
         tokens = len(rendered["prompt_token_ids"])

@@ -1,8 +1,10 @@
 """The tree keeps its own rules: imports go one way, files stay short, and nothing names a machine or an index."""
 
 import ast
+import io
 import re
 import subprocess
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ MAX_LINES = 300
 PRINTS = ("jobs", "benchmarks")
 # Split, so that this file does not break its own rule.
 HOSTS = re.compile("|".join(("py" + r"pi\.org", "files.python" + "hosted", "index" + "-url", "find" + "-links=")))
+REASON = re.compile(r"# noqa: [A-Z]+\d+(?:, [A-Z]+\d+)* - \S")
 MACHINE = re.compile(r"(?<![\w.$}])/(?:" + "|".join(("wo" + "rk", "ro" + "ot", "home" + "/[a-z]")) + r")(?:/|\b)")
 
 
@@ -74,6 +77,14 @@ def prints(source: str) -> list[int]:
     return [
         n.lineno for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "print"
     ]
+
+
+def bare_exemptions(source: str) -> list[int]:
+    """The lines whose comment silences ruff without a code or without a reason."""
+    if "noqa" not in source.lower():
+        return []
+    comments = [t for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type == tokenize.COMMENT]
+    return [t.start[0] for t in comments if "noqa" in t.string.lower() and not REASON.search(t.string)]
 
 
 PYTHON_FILES = tracked(".py")
@@ -140,6 +151,28 @@ def test_only_entry_points_print() -> None:
     found = {named(path): prints(path.read_text()) for path in PYTHON_FILES if not named(path).startswith(PRINTS)}
     assert {path: lines for path, lines in found.items() if lines} == {}
     assert prints("def f():\n    print('x')") == [2]
+
+
+def test_every_exemption_carries_its_reason() -> None:
+    found = {named(path): bare_exemptions(path.read_text()) for path in PYTHON_FILES}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    ("comment", "bare"),
+    [
+        ("# noqa: ANN401 - any value", False),
+        ("# type: ignore[misc]  # noqa: ANN001, ANN002 - passed on", False),
+        ("# fmt: skip", False),
+        ("# noqa: ANN401", True),
+        ("# noqa: ANN401  # any value", True),
+        ("# noqa: ANN401 any value", True),
+        ("# noqa", True),
+        ("# ruff: noqa", True),
+    ],
+)
+def test_a_bare_exemption_is_seen(comment: str, bare: bool) -> None:
+    assert bare_exemptions(f"x = '# noqa'\ny = 1  {comment}\n") == ([2] if bare else [])
 
 
 @pytest.mark.parametrize(

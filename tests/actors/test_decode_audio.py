@@ -27,7 +27,7 @@ STREAMS: dict[str, dict[str, Any]] = {
 }
 
 
-def decode(data: bytes, *, video: bool = False, **settings: Any) -> Decoded:  # noqa: ANN401  # the config's fields
+def decode(data: bytes, *, video: bool = False, **settings: Any) -> Decoded:  # noqa: ANN401 - the config's fields
     return decode_clip(memoryview(data), DecodeRequest(config=DecodeConfig(**settings), video=video, audio=True))
 
 

@@ -26,12 +26,12 @@ def both() -> bytes:
     return clip_bytes(seconds=3.0)
 
 
-def decode(data: bytes, *, video: bool = True, audio: bool = True, **settings: Any) -> Decoded:  # noqa: ANN401
+def decode(data: bytes, *, video: bool = True, audio: bool = True, **settings: Any) -> Decoded:  # noqa: ANN401 - the config's fields
     config = DecodeConfig(**{"frame_size": SMALL, **settings})
     return decode_clip(memoryview(data), DecodeRequest(config=config, video=video, audio=audio))
 
 
-def taken(data: bytes, **settings: Any) -> list[int]:  # noqa: ANN401
+def taken(data: bytes, **settings: Any) -> list[int]:  # noqa: ANN401 - as above
     """Which frames."""
     frames = decode(data, audio=False, **settings).frames
     assert frames is not None

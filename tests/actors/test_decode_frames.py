@@ -59,7 +59,7 @@ STREAMS: dict[str, dict[str, object]] = {
 }
 
 
-def decode(data: bytes, **settings: Any) -> Decoded:  # noqa: ANN401  # the config's fields
+def decode(data: bytes, **settings: Any) -> Decoded:  # noqa: ANN401 - the config's fields
     config = DecodeConfig(**{"frame_size": SMALL, **settings})
     return decode_clip(memoryview(data), DecodeRequest(config=config, video=True, audio=True))
 

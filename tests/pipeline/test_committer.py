@@ -171,7 +171,7 @@ def test_a_retry_copies_the_other_lines_and_counts_the_attempts() -> None:
 
 def test_upstream_files_are_written_first_so_that_a_kill_between_them_is_only_a_pending_stage() -> None:
     class KilledAfterDecode(MemoryTables):
-        def commit(self, stage, *rest) -> bool:  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002
+        def commit(self, stage, *rest) -> bool:  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002 - passed on
             if stage != "decode":
                 raise KeyboardInterrupt
             return super().commit(stage, *rest)

@@ -102,7 +102,7 @@ def test_a_publish_that_was_overtaken_touches_no_file_of_the_release(uri: str, m
     store = Store.open(uri)
     write, write_over = WholeObjects.write, Releases.write_over
 
-    def overtaken_before_the_small_files(self: WholeObjects, *arguments: Any) -> list[ReleaseFile]:  # noqa: ANN401
+    def overtaken_before_the_small_files(self: WholeObjects, *arguments: Any) -> list[ReleaseFile]:  # noqa: ANN401 - passed on
         files = write(self, *arguments)
         store.create("releases/r1/report.html", b"of the other")
         held[-1].lost.set()

@@ -37,7 +37,7 @@ def parquet(**columns: list[object]) -> bytes:
 
 
 @pytest.fixture
-def signed(web: WebServer) -> WebServer:  # noqa: F811
+def signed(web: WebServer) -> WebServer:  # noqa: F811 - the fixture
     """A server that serves nothing without the signature."""
     web.signature = SIGNATURE
     web.objects = {
