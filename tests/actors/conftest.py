@@ -1,5 +1,6 @@
 """Engines on tiny models, started once for all tests: a start takes tens of seconds."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,11 @@ def _caption_stage(model: Path) -> CaptionStage:
     config = CaptionConfig(engine=tiny_engine_config(model), sampling=SamplingConfig(max_tokens=ANSWER_TOKENS))
     engine = VllmEngine(with_media_limits(config.engine, {"image": 0, "video": 1}), stage="caption")
     return CaptionStage(config, engine=engine)
+
+
+def with_sampling(stage: CaptionStage, sampling: SamplingConfig) -> CaptionStage:
+    """Another stage on the same started engine, which stays the first one's to close."""
+    return CaptionStage(dataclasses.replace(stage._config, sampling=sampling), engine=stage._engine)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from records.errors import Failure, FailureKind, UserError
 from records.media import Frames
 from records.outcomes import Caption, Note
 from tests.actors.clips import moving_noise
-from tests.actors.conftest import ANSWER_TOKENS
+from tests.actors.conftest import ANSWER_TOKENS, with_sampling
 from tests.actors.rows import make_row
 
 RATES = (0.5, 2.0, 8.0)
@@ -94,10 +94,10 @@ class Reference:
         return tokens, min(float(first - second) for first, second in best)
 
 
-def generate(stage: CaptionStage, clips: list[Frames], sampling: SamplingConfig | None = None) -> list[Generated]:
+def generate(stage: CaptionStage, clips: list[Frames]) -> list[Generated]:
     """What the stage's engine answers, tokens included."""
     requests = [stage.request(frames) for frames in clips]
-    answers = stage._engine.generate_many(requests, sampling or SamplingConfig(max_tokens=ANSWER_TOKENS), 300.0)
+    answers = stage._engine.generate_many(requests, SamplingConfig(max_tokens=ANSWER_TOKENS), 300.0)
     return [cast(Generated, answer) for answer in answers]
 
 
@@ -187,15 +187,19 @@ def test_calls_at_once_answer_as_one_call(stage: CaptionStage) -> None:
 
 
 @pytest.mark.engine
-def test_finish_reasons(qwen2_5_vl: CaptionStage) -> None:
+def test_a_caption_says_whether_the_output_limit_cut_it(stage: CaptionStage) -> None:
     row = make_row(frames=moving_noise(1))
-    (caption,) = qwen2_5_vl([row])
-    assert isinstance(caption, Caption)
-    words = caption.text.split()
-    (short,) = generate(qwen2_5_vl, [moving_noise(1)], SamplingConfig(max_tokens=3))
-    assert (short.finish_reason, short.text.split()) == ("length", words[:3])
-    (stopped,) = generate(qwen2_5_vl, [moving_noise(1)], SamplingConfig(stop=(f" {words[2]}",)))
-    assert (stopped.finish_reason, stopped.text.split()) == ("stop", words[:2])
+    (whole,) = stage([row])
+    assert isinstance(whole, Caption)
+    words = whole.text.split()
+    (short,) = with_sampling(stage, SamplingConfig(max_tokens=3))([row])
+    assert isinstance(short, Caption)
+    assert (short.finish_reason, short.truncated, short.output_tokens) == ("length", True, 3)
+    assert short.text.split() == words[:3]
+    (stopped,) = with_sampling(stage, SamplingConfig(stop=(f" {words[2]}",)))([row])
+    assert isinstance(stopped, Caption)
+    assert (stopped.finish_reason, stopped.truncated) == ("stop", False)
+    assert stopped.text.split() == words[:2]
 
 
 @pytest.mark.engine
