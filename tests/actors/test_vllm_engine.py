@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,8 +25,10 @@ from actors.vllm_config import (
 )
 from actors.vllm_engine import Generated, VllmEngine
 from records.errors import Failure, FailureKind, FatalError, UserError
+from records.outcomes import Caption
 from tests.actors.clips import moving_noise, tone
-from tests.actors.conftest import tiny_engine_config
+from tests.actors.conftest import tiny_engine_config, with_sampling
+from tests.actors.rows import make_row
 
 LONG = SamplingConfig(max_tokens=3000)
 
@@ -45,6 +48,23 @@ def test_a_request_past_its_time_is_dropped_by_the_engine(qwen2_5_vl: CaptionSta
     assert engine.unfinished == 0
     (answer,) = engine.generate_many(requests[:1], SamplingConfig(max_tokens=4), 300.0)
     assert isinstance(answer, Generated)
+
+
+@pytest.mark.engine
+def test_a_short_call_overtakes_a_long_one_whose_rows_are_in_the_engine_at_once(qwen2_5_vl: CaptionStage) -> None:
+    """No call waits for another's batch: its rows join those that the engine works on."""
+    engine = cast(VllmEngine, qwen2_5_vl._engine)
+    rows = [make_row(str(seed), frames=moving_noise(seed)) for seed in range(4)]
+    with ThreadPoolExecutor(1) as thread:
+        long = thread.submit(with_sampling(qwen2_5_vl, LONG), rows)
+        while engine.unfinished < len(rows) and not long.done():
+            time.sleep(0.001)
+        assert engine.unfinished == len(rows), "the rows of a call went into the engine one after the other"
+        (short,) = with_sampling(qwen2_5_vl, SamplingConfig(max_tokens=2))(rows[:1])
+        assert not long.done(), "the short call waited for the long one"
+        captions = [cast(Caption, outcome) for outcome in long.result()]
+    assert cast(Caption, short).output_tokens == 2
+    assert all(caption.output_tokens > 100 for caption in captions)
 
 
 @pytest.mark.engine
