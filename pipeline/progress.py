@@ -1,8 +1,9 @@
 """What a person sees while a run goes: a live table on a terminal, one plain line at an interval in a job's log."""
 
+import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rich.console import Console, Group, RenderableType
@@ -10,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.pool_watch import PoolTime
 from pipeline.stats import RunStats
 
 logger = logging.getLogger(__name__)
@@ -24,71 +26,111 @@ class Snapshot:
     shards: int
     rows: int
     expected_rows: int
-    """Items the phase is to run, estimated from the catalog's mean shard size."""
+    """Items the phase is to run, as `stats.RowForecast` estimates them."""
     failed_rows: int
     errors: Mapping[str, int]
     stopping: str | None
 
 
 class Progress:
-    """Draws snapshots. A context manager: the live display ends with it.
+    """Draws snapshots of one phase. A context manager: the live display ends with it.
+
+    No run ends of it: what fails here is said once in the log, and nothing more is drawn.
 
     Args:
-        stats: The run's counters.
-        workers: Stage to its number of workers, for the share of time they were busy.
+        stats: The run's counters; what they held before is none of this phase.
+        times: Stage to the time of its pool so far, over the whole run.
         console: Where to draw; a live table if it is a terminal.
         line_seconds: Seconds between two lines of a log.
+        clock: Seconds that never go back.
     """
 
     def __init__(
-        self, stats: RunStats, workers: Mapping[str, int], console: Console, *, line_seconds: float = 30.0
+        self,
+        stats: RunStats,
+        times: Callable[[], Mapping[str, PoolTime]],
+        console: Console,
+        *,
+        line_seconds: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stats = stats
-        self._workers = workers
-        self._console = console
+        self._times = times
         self._line_seconds = line_seconds
-        self._started = time.monotonic()
-        self._first_row_seconds: float | None = None
-        self._last_line = self._started
+        self._clock = clock
+        self._started = self._last_line = clock()
+        self._busy_before = {stage: one.busy_seconds for stage, one in stats.stages.items()}
+        self._ready_before = self._ready_seconds()
+        self._first: tuple[float, int] | None = None
+        """Seconds and rows when rows were seen first."""
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._broken = False
 
     def __enter__(self) -> "Progress":
         if self._live is not None:
-            self._live.start()
+            self._try(self._live.start)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        if self._live is not None and not self._broken:
+            self._try(self._live.stop)
 
     def draw(self, now: Snapshot) -> None:
         """Redraws the table, or writes a line when it is time for one."""
-        seconds = time.monotonic() - self._started
-        if now.rows and self._first_row_seconds is None:
-            self._first_row_seconds = seconds
+        if not self._broken:
+            self._try(lambda: self._draw(now))
+
+    def _try(self, what: Callable[[], None]) -> None:
+        """Does it; after an error the terminal is left as it was, as far as it can be, and there is no display."""
+        try:
+            what()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - rich leaves by SystemExit where its pipe is closed
+            self._broken = True
+            if self._live is not None:
+                with contextlib.suppress(Exception, SystemExit):
+                    self._live.stop()
+            logger.warning("no progress display from here: %s: %s", type(error).__name__, error)
+
+    def _draw(self, now: Snapshot) -> None:
+        seconds = self._clock() - self._started
+        if now.rows and self._first is None:
+            self._first = seconds, now.rows
         if self._live is not None:
             self._live.update(self._display(now, seconds), refresh=True)
-        elif time.monotonic() - self._last_line >= self._line_seconds:
-            self._last_line = time.monotonic()
+        elif self._clock() - self._last_line >= self._line_seconds:
+            self._last_line = self._clock()
             logger.info("%s", self._line(now, seconds))
 
     def _rate(self, now: Snapshot, seconds: float) -> float:
-        """Rows a second since the first row: loading models is not the pace."""
-        if self._first_row_seconds is None or seconds <= self._first_row_seconds:
+        """Rows a second since the first ones: loading models is not the pace, nor are rows that came with its end."""
+        if self._first is None or seconds <= self._first[0]:
             return 0.0
-        return now.rows / (seconds - self._first_row_seconds)
+        return (now.rows - self._first[1]) / (seconds - self._first[0])
 
     def _eta(self, now: Snapshot, seconds: float) -> str:
         rate = self._rate(now, seconds)
         return clock((now.expected_rows - now.rows) / rate) if rate and now.rows < now.expected_rows else "-"
 
-    def _busy(self, stage: str, seconds: float) -> float:
-        return min(self._stats.stages[stage].busy_seconds / (self._workers.get(stage, 1) * max(seconds, 1e-9)), 1.0)
+    def _ready_seconds(self) -> dict[str, float]:
+        return {stage: pool.ready_seconds for stage, pool in self._times().items()}
+
+    def _busy(self) -> dict[str, float]:
+        """Stage to the share, of the time that its workers were ready in this phase, in which they were busy.
+
+        0 where none was ready. Work is heard of once its block is back, which may be after its workers have gone: so
+        a share lags behind, and is at most 1.
+        """
+        ready, shares = self._ready_seconds(), {}
+        for stage, stats in dict(self._stats.stages).items():  # the driver's thread may add one
+            there = ready.get(stage, 0.0) - self._ready_before.get(stage, 0.0)
+            busy = stats.busy_seconds - self._busy_before.get(stage, 0.0)
+            shares[stage] = min(busy / there, 1.0) if there > 0 else 0.0
+        return shares
 
     def _line(self, now: Snapshot, seconds: float) -> str:
         if not now.rows:
             return f"{now.title} {clock(seconds)} no row yet, workers are starting; {now.shards} shards to do"
-        busy = " ".join(f"{stage}={self._busy(stage, seconds):.0%}" for stage in self._stats.stages)
+        busy = " ".join(f"{stage}={share:.0%}" for stage, share in self._busy().items())
         errors = " ".join(f"{kind}={count}" for kind, count in sorted(now.errors.items())) or "none"
         return (
             f"{now.title} {clock(seconds)} shards {now.shards_done}/{now.shards} rows {now.rows}/~{now.expected_rows} "
@@ -106,9 +148,10 @@ class Progress:
         table = Table(expand=False)
         for column in ("stage", "rows", "failed", "busy"):
             table.add_column(column, justify="left" if column == "stage" else "right")
-        for stage, stats in self._stats.stages.items():
+        for stage, share in self._busy().items():
+            stats = self._stats.stages[stage]
             failed = Text(str(stats.failed), style="red" if stats.failed else "")
-            table.add_row(stage, str(stats.rows), failed, f"{self._busy(stage, seconds):.0%}")
+            table.add_row(stage, str(stats.rows), failed, f"{share:.0%}")
         parts: list[RenderableType] = [title, table]
         captions = [f"{kind} {count}" for kind, count in sorted(now.errors.items())]
         if captions or now.stopping:

@@ -39,7 +39,7 @@ from pipeline.run_metrics import PhaseMetrics
 from pipeline.run_plan import planned_phases
 from pipeline.run_request import RunRequest
 from pipeline.spec import Specs, select_specs
-from pipeline.stats import RunStats
+from pipeline.stats import RowForecast, RunStats
 from pipeline.stop import StopFlag, leave_now, watch_signals
 from pipeline.tasks import Tasks
 from records.errors import one_line
@@ -216,8 +216,9 @@ class Run:
             self.store, committer, self.run_id, wanted=PendingShards(plan), whole=self._does_all_of
         )
         tasks = Tasks(plan=plan, indices=plan.order, arrived=committer.arrived_keys)
-        workers = {stage: self.specs[stage].pool.max_actors for stage in stages}
-        with Progress(stats, workers, self.console) as progress:
+        journalled = {shard_id: len(committer.arrived_keys(shard_id)) for shard_id in committer.incomplete()}
+        stats.forecast = forecast = RowForecast(catalog.live_counts(), plan.order, journalled)
+        with Progress(stats, self._pools.times, self.console) as progress:
             phase = Phase(
                 graph=graph,
                 committer=committer,
@@ -230,7 +231,7 @@ class Run:
                 place_anew=self._place_anew,
                 still_ours=self._still_ours,
                 on_tick=lambda: metrics.tick(
-                    self._snapshot(title, committer, tasks, catalog), committer, progress.draw
+                    self._snapshot(title, committer, tasks, forecast), committer, progress.draw
                 ),
             )
             self._on_signal = phase.on_signal
@@ -240,7 +241,7 @@ class Run:
                 self._on_signal = self._between_phases
                 self._count(stages, committer, breaker)
         self.limits.begin_pass()  # nothing is on its way any more
-        metrics.tick(self._snapshot(title, committer, tasks, catalog), committer)
+        metrics.tick(self._snapshot(title, committer, tasks, forecast), committer)
         if not self.flag.is_set and not committer.incomplete():
             delete_run_journals(self.store, self.run_id)
 
@@ -281,14 +282,13 @@ class Run:
     def _still_ours(self) -> str | None:
         return "another run may hold the lease of this output" if self.lease.lost.is_set() else None
 
-    def _snapshot(self, title: str, committer: Committer, tasks: Tasks, catalog: Catalog) -> Snapshot:
-        mean = catalog.item_count / max(catalog.shard_count, 1)
+    def _snapshot(self, title: str, committer: Committer, tasks: Tasks, forecast: RowForecast) -> Snapshot:
         return Snapshot(
             title=title,
             shards_done=committer.committed_shards,
             shards=len(tasks),
             rows=committer.rows,
-            expected_rows=round(mean * len(tasks)),
+            expected_rows=forecast.expected_rows(committer.committed),
             failed_rows=committer.failed_rows,
             errors=committer.errors,
             stopping=self.flag.reason,

@@ -40,6 +40,7 @@ def run_light(
     *,
     config: RunConfig = BASE,
     limits: Limits | None = None,
+    console: Console | None = None,
     **request: Any,  # noqa: ANN401 - RunRequest's fields
 ) -> RunReport:
     """One run on `output`, in this process."""
@@ -53,7 +54,7 @@ def run_light(
             store=store,
             lease=lease,
             run_id=run_id,
-            console=Console(file=io.StringIO()),
+            console=console or Console(file=io.StringIO()),
             limits=limits or Limits(),
         )
         return run.execute()

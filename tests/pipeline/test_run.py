@@ -1,21 +1,29 @@
 """Whole runs of the light graph on a real Ray: what is committed, what runs again, and what never does."""
 
+import io
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cluster.cheapest import Offer
 from cluster.packing import NodeType
 from cluster.prices import PriceTable
+from pipeline.run_metrics import ROWS_EXPECTED
 from pipeline.run_request import RunRequest
 from records.errors import UserError
+from records.schemas import JournalRow
 from storage.catalog import Catalog
+from storage.journals import Journal
+from storage.stage_tables import StageTables
 from storage.stores import Store
 from tests.pipeline.drivers import last_report
 from tests.pipeline.light_stages import POOL, light_catalog, light_specs
 from tests.pipeline.runs import committed, run_light, stage_files
+from tests.pipeline.scraping import Scrape, until
 from tests.pipeline.wrapped_stages import build_slowly
 from tests.storage.journal_rows import read_journals
 
@@ -153,6 +161,8 @@ def test_retry_failed_runs_those_rows_alone(tmp_path: Path) -> None:
     log.unlink()
     assert run_light(output, light_specs(log), retry_kinds=frozenset({"timeout"})).shards_pending == 0
     report = run_light(output, light_specs(log), retry_kinds=frozenset())
+    expected = partial(Scrape.total, name=ROWS_EXPECTED.exported_name, run_id=report.run_id)
+    assert expected(until(Scrape.now, lambda scrape: expected(scrape) == 2)) == 2
     assert sorted(reads(log)) == ["missing-1", "missing-2"]
     assert report.stages["decode"].failed == 2
     tables = committed(output, light_specs(log))
@@ -175,6 +185,28 @@ def test_a_retry_leaves_what_was_never_run_to_a_run(tmp_path: Path) -> None:
     made = stage_files(output).keys() - before.keys()
     assert {Path(path).name for path in made} == {"00000000.1.parquet"}
     assert run_light(output, specs).items_run == 2
+
+
+def test_what_a_journal_brought_is_not_expected_on_the_display(tmp_path: Path, undisturbed: tuple[Path, Path]) -> None:
+    output, specs, display = tmp_path / "out", light_specs(tmp_path / "reads"), io.StringIO()
+    light_catalog(str(output), [*IDS, "missing"], shard_size=8)
+    done = StageTables(Store.open(str(undisturbed[0])))
+    lines = {name: done.read(name, spec.fingerprint, "00000000", 0) for name, spec in specs.items()}
+    rows = [
+        JournalRow(
+            shard_id="00000000",
+            video_id=lines["decode"][position].video_id,
+            version=lines["decode"][position].version,
+            fingerprints={name: spec.fingerprint for name, spec in specs.items()},
+            generations=dict.fromkeys(specs, 0),
+            outcomes={name: lines[name][position].outcome for name in specs},
+        )
+        for position in range(5)
+    ]
+    Journal(Store.open(str(output)), "20260101T000000-stopped").append(rows)
+    report = run_light(output, specs, console=Console(file=display, force_terminal=True, width=120, _environ={}))
+    assert (report.items_from_journal, report.items_run) == (5, 26)
+    assert set(re.findall(r"rows \d+/~(\d+)", display.getvalue())) == {"26"}
 
 
 def test_some_stages_now_and_the_others_later_give_the_same_tables(
