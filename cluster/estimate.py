@@ -1,8 +1,9 @@
 """What a sample says of a whole catalogue, and how sure that is: by duration classes, with an interval. Pure.
 
-A stage's cost for an item is its mean over the duration classes, each with its share of the sample's items. Two things
-make it unsure: which durations the sample happened to hold, whose shares are drawn again from the sample (bootstrap,
-Efron 1979), and how far apart the waves of one class are, whose pooled variance its mean is drawn with (Student's t).
+A stage's cost for an item that needs it is its mean over the duration classes, each with its share of the sampled items
+that needed the stage. Two things make it unsure: which durations the sample happened to hold, whose shares are drawn
+again from the sample (bootstrap, Efron 1979), and how far apart the waves of one class are, whose pooled variance its
+mean is drawn with (Student's t).
 """
 
 import itertools
@@ -52,7 +53,7 @@ class Wave:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """What one stage costs an item: the estimate, and what it might be as well."""
+    """What one stage costs an item that needs it: the estimate, and what it might be as well."""
 
     seconds: float
     cpu_seconds: float
@@ -108,11 +109,12 @@ def duration_classes(seconds: Sequence[float]) -> tuple[list[DurationClass], npt
 def estimate(
     classes: Sequence[DurationClass], waves: Mapping[str, Sequence[Wave]], population: float, seed: int
 ) -> dict[str, Costs]:
-    """Stage to its costs an item.
+    """Stage to its costs an item that needs it.
 
     Args:
         classes: The sample's classes.
-        waves: Stage to what was measured. A class that a stage has no wave of costs it nothing.
+        waves: Stage to what was measured: all sampled items that need it. A class counts for a stage as often as items
+            of it do, so that one without a wave does not count. A stage without any costs nothing.
         population: Items of the catalogue: a sample of all of them leaves nothing to chance but the measuring.
         seed: Of the draws.
     """
@@ -122,12 +124,18 @@ def estimate(
     shares = items / size
     drawn = random.multinomial(int(size), shares, size=DRAWS) / size
     drawn = shares + (drawn - shares) * np.sqrt(max(1 - size / population, 0.0))
-    return {stage: _costs(shares, drawn, of, random) for stage, of in waves.items()}
+    return {stage: _costs(items, drawn, of, random) for stage, of in waves.items()}
 
 
-def _costs(shares: Draws, drawn: Draws, waves: Sequence[Wave], random: np.random.Generator) -> Costs:
-    rows = np.zeros(len(shares))
-    spent = np.zeros((len(shares), 2))
+def _costs(items: Draws, drawn: Draws, waves: Sequence[Wave], random: np.random.Generator) -> Costs:
+    """One stage's costs.
+
+    Args:
+        items: (C,) sampled items of each class.
+        drawn: (B, C) shares of the classes that might be as well.
+    """
+    rows = np.zeros(len(items))
+    spent = np.zeros((len(items), 2))
     for wave in waves:
         rows[wave.class_index] += wave.rows
         spent[wave.class_index] += (wave.seconds, wave.cpu_seconds)
@@ -136,11 +144,18 @@ def _costs(shares: Draws, drawn: Draws, waves: Sequence[Wave], random: np.random
     scale = np.where(rows > 0, spread / np.sqrt(np.maximum(rows, 1)), 0.0)
     noise = random.standard_t(freedom, size=drawn.shape) if freedom else np.zeros(drawn.shape)
     factors = np.maximum(1 + scale * noise, 0.0)  # (B, C)
-    seconds, cpu_seconds = shares @ means
-    draws = np.einsum("bc,bc,ck->bk", drawn, factors, means)
+    seconds, cpu_seconds = _weights(rows) @ means
+    draws = np.einsum("bc,bc,ck->bk", _weights(drawn * (rows / np.maximum(items, 1))), factors, means)
     return Costs(
         seconds=float(seconds), cpu_seconds=float(cpu_seconds), seconds_draws=draws[:, 0], cpu_draws=draws[:, 1]
     )
+
+
+def _weights(counts: Draws) -> Draws:
+    """(..., C) counts as shares of their sum; all 0 where that is 0."""
+    whole = counts.sum(axis=-1, keepdims=True)
+    shares: Draws = np.divide(counts, whole, out=np.zeros_like(counts), where=whole > 0)
+    return shares
 
 
 def _spread(means: Draws, waves: Sequence[Wave]) -> tuple[float, int]:

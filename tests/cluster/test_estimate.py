@@ -60,15 +60,53 @@ def test_a_sample_of_everything_leaves_only_the_measuring() -> None:
     assert part > 1.0
 
 
-def test_the_estimate_weighs_classes_by_their_share() -> None:
-    classes = [
-        DurationClass(start_seconds=0, end_seconds=15, items=30),
-        DurationClass(start_seconds=15, end_seconds=np.inf, items=10),
+def sampled(*items: int) -> list[DurationClass]:
+    """Classes of so many items, each of another duration."""
+    return [
+        DurationClass(start_seconds=10.0 * number, end_seconds=10.0 * number + 10, items=count)
+        for number, count in enumerate(items)
     ]
-    waves = [Wave(class_index=0, rows=5, seconds=5.0, cpu_seconds=1.0), Wave(class_index=1, rows=10, seconds=90.0)]
-    cost = estimate(classes, {"caption": waves}, 1e6, 0)["caption"]
+
+
+def test_the_estimate_weighs_classes_by_their_share() -> None:
+    waves = [Wave(class_index=0, rows=30, seconds=30.0, cpu_seconds=6.0), Wave(class_index=1, rows=10, seconds=90.0)]
+    cost = estimate(sampled(30, 10), {"caption": waves}, 1e6, 0)["caption"]
     assert cost.seconds == pytest.approx(0.75 * 1.0 + 0.25 * 9.0)
     assert cost.cpu_seconds == pytest.approx(0.75 * 0.2)
+
+
+def test_a_stage_that_only_some_items_need_costs_them_what_they_take() -> None:
+    """Long clips alone need it: the short ones neither make it cheaper nor less sure."""
+    waves = [Wave(class_index=1, rows=4, seconds=40.0, cpu_seconds=8.0) for _ in range(2)]
+    cost = estimate(sampled(56, 8), {"caption": waves}, 1e6, 0)["caption"]
+    assert cost.seconds == pytest.approx(10.0)
+    assert cost.cpu_seconds == pytest.approx(2.0)
+    drawn = cost.seconds_draws[cost.seconds_draws > 0]
+    assert len(drawn) > 1990  # in the others no long clip was drawn
+    assert drawn == pytest.approx(10.0)
+
+
+def test_a_class_counts_for_a_stage_as_often_as_its_items_need_it() -> None:
+    waves = [Wave(class_index=0, rows=4, seconds=4.0), Wave(class_index=1, rows=8, seconds=80.0)]
+    cost = estimate(sampled(56, 8), {"caption": waves}, 64, 0)["caption"]
+    assert cost.seconds == pytest.approx((4.0 + 80.0) / 12)
+    assert cost.seconds_draws == pytest.approx(cost.seconds)  # the sample is all there is
+
+
+@given(
+    counts=st.lists(st.integers(2, 40), min_size=1, max_size=5),
+    means=st.lists(st.floats(0.01, 100), min_size=5, max_size=5),
+    seed=st.integers(0, 99),
+)
+def test_where_all_items_need_a_stage_classes_count_by_their_share_alone(
+    counts: list[int], means: list[float], seed: int
+) -> None:
+    waves = [Wave(class_index=n, rows=count, seconds=count * means[n]) for n, count in enumerate(counts)]
+    cost = estimate(sampled(*counts), {"decode": waves}, 1e12, seed)["decode"]
+    shares = np.asarray(counts) / sum(counts)
+    drawn = np.random.default_rng(seed).multinomial(sum(counts), shares, size=len(cost.seconds_draws)) / sum(counts)
+    assert cost.seconds == pytest.approx(shares @ means[: len(counts)])
+    assert cost.seconds_draws == pytest.approx(drawn @ means[: len(counts)], rel=1e-4)
 
 
 def test_a_stage_that_no_sampled_item_needs_costs_nothing() -> None:
