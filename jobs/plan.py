@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 
@@ -90,7 +91,7 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     arguments.add_argument(
         "--deadline",
         metavar="WHEN",
-        help="when all must be done (2026-11-27T06:00, 06:00), or within what (6h)",
+        help="when all must be done (2026-11-27T06:00, 06:00), or within what (6h) once the sample has run",
     )
     arguments.add_argument("--verbose", action="store_true", help="log more")
     return arguments.parse_args(argv)
@@ -98,12 +99,12 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> int:
     """Lists where that is needed, probes, plans, prints and writes."""
-    options = options_of(argv)
+    options, asked = options_of(argv), datetime.now(UTC)
     config = config_of(options)
     console_and_logging(verbose=options.verbose)
     prices = read_prices(options.prices) if options.prices else None
     nodes = _named_cluster(options, prices)
-    deadline = parse_deadline(options.deadline) if options.deadline is not None else None
+    deadline = parse_deadline(options.deadline, asked) if options.deadline is not None else None
     if deadline is not None and prices is None and options.cluster is None:
         raise UserError("--deadline chooses among the node types of --prices: give that, or --cluster")
     specs = build_specs(config)
@@ -127,6 +128,7 @@ def main(argv: Sequence[str]) -> int:
     )
     lines = sample_lines(pending, catalog.live_counts(), reader.lines, options.sample, options.seed)
     probed = _probed(config, {name: specs[name] for name in rows}, selected, bare, lines)
+    deadline = left_seconds(options.deadline, asked, datetime.now(UTC)) if options.deadline is not None else None
     own = nodes is None and (deadline is None or options.cluster == CONNECTED)
     request = PlanRequest(
         plan_id=plan_id,
@@ -146,6 +148,26 @@ def main(argv: Sequence[str]) -> int:
             "--cluster, the cheapest that is fast enough is chosen from --prices"
         )
     return 0
+
+
+def left_seconds(deadline: str, asked: datetime, now: datetime) -> float:
+    """Seconds that a run has which begins now: of a moment what is left of it, a duration as long as it is.
+
+    Args:
+        deadline: As `parse_deadline` takes it.
+        asked: When it was given: a time of day is the next one from there.
+        now: When the probe is over.
+
+    Raises:
+        UserError: The moment is over.
+    """
+    seconds = parse_deadline(deadline, asked)
+    if parse_deadline(deadline, asked - timedelta(seconds=1)) == seconds:
+        return seconds  # whenever it is asked for: a duration
+    left = seconds - (now - asked).total_seconds()
+    if left <= 0:
+        raise UserError(f"--deadline {deadline}: that passed while the sample ran; a smaller --sample takes less time")
+    return left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

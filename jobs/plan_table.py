@@ -25,7 +25,7 @@ def draw_plan(
         planned: The plan.
         probe: What it rests on.
         probe_prices: What the nodes cost that the probe ran on, where that is known.
-        deadline_seconds: When all must be done, from now.
+        deadline_seconds: When all must be done, from the end of the probe.
     """
     console.print(_stages(planned, probe))
     console.print(_classes(probe))

@@ -1,6 +1,8 @@
 """`jobs.plan` as a user runs it: what is wrong is said in one line before anything is probed; a real plan is run."""
 
+import re
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import yaml
 
 from jobs import annotate, plan
 from jobs.cli import run_command
+from records.errors import UserError
 from storage.catalog import Catalog
 from storage.stores import Store
 from tests.clips import make_clip
@@ -101,22 +104,53 @@ def test_a_wrong_plan_gets_one_clear_line(
     assert message in capsys.readouterr().err
 
 
+ASKED = datetime(2026, 11, 27, 5, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "took", "left"),
+    [
+        ("1h30m", 600, 5400),
+        ("2026-11-27T06:00+00:00", 600, 3000),
+        (f"{ASKED.astimezone() + timedelta(hours=1):%H:%M}", 600, 3000),
+        (f"{ASKED.astimezone() - timedelta(hours=1):%H:%M}", 600, 82_200),
+        (f"{ASKED.astimezone():%H:%M}", 600, 85_800),
+    ],
+)
+def test_a_moment_does_not_wait_for_the_probe_and_a_duration_does(deadline: str, took: float, left: float) -> None:
+    assert plan.left_seconds(deadline, ASKED, ASKED + timedelta(seconds=took)) == left
+
+
+@pytest.mark.parametrize("deadline", ["2026-11-27T05:10+00:00", f"{ASKED.astimezone() + timedelta(minutes=10):%H:%M}"])
+def test_a_moment_that_passes_during_the_probe_is_told(deadline: str) -> None:
+    """A time of day is not the next day's then."""
+    with pytest.raises(UserError, match=r"passed while the sample ran; a smaller --sample"):
+        plan.left_seconds(deadline, ASKED, ASKED + timedelta(minutes=10))
+
+
 @pytest.mark.engine
 def test_a_source_is_planned_for_the_cheapest_cluster_and_nothing_is_committed(tmp_path: Path) -> None:
-    """The stages that need no engine, on real clips: of two node types the one that holds all of them is chosen."""
+    """The stages that need no engine, on real clips: of two node types the one that holds all of them is chosen.
+
+    Of a moment an hour ahead the probe's time is over.
+    """
     source, output = tmp_path / "source", tmp_path / "out"
     source.mkdir()
     for number in range(6):
         make_clip(source / f"clip{number}.mp4", seconds=1.0 + number % 2)
     (tmp_path / "prices.yaml").write_text(PRICES)
+    deadline = f"{datetime.now(UTC) + timedelta(hours=1):%Y-%m-%dT%H:%M:%S+00:00}"
     done = command(
         "plan", "--source", str(source), "--output", str(output), "--recipe", "tiny", "--stages", "decode",
-        "--prices", str(tmp_path / "prices.yaml"), "--deadline", "1h", "--sample", "4",
+        "--prices", str(tmp_path / "prices.yaml"), "--deadline", deadline, "--sample", "4",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert "6 items to do, 4 of them sampled" in done.stdout
     for line in ("Cluster", "Bottleneck", "Rows/s", "Time", "GPU-hours", "Cost", "committed nothing", "Run it"):
         assert line in done.stdout
+    said = [re.search(rf"{words} (\d+):(\d\d)\b", done.stdout) for words in ("Deadline     in", "The probe took")]
+    left, probing = (60 * int(one[1]) + int(one[2]) for one in said if one is not None)
+    assert 0 < left < 3600 - probing
     (file,) = (output / "plans").iterdir()
     written = yaml.safe_load(file.read_text())
     assert written["recipe"] == "tiny"
