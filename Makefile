@@ -42,7 +42,7 @@ test: $(STAMP)  ## All tests: at most 20 minutes on 2 cores and 24 GiB, without 
 test-fast: $(STAMP)  ## The tests that start no engine: at most 3 minutes
 	$(TEST) -m "$(FAST)" $(PARALLEL) $(ARGS)
 
-chaos: $(STAMP)  ## Kills drivers and workers and compares the tables afterwards: too long for every run
+chaos: $(STAMP)  ## Kills drivers, workers and nodes, compares the tables, tells what was done again: too long for every run
 	$(TEST) -m chaos $(ARGS)
 
 check: $(STAMP)  ## ruff, formatting and mypy --strict

@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: tiny models, built once and kept between runs."""
+"""Fixtures that every test may use: tiny models, built once and kept between runs. What is told after all tests."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.tiny import ensure_tiny
+from tests.again import lines_of
 from tests.s3 import new_connections, s3_bucket, s3_server  # noqa: F401 - fixtures, here alone: one server a session
 from tests.web import web  # noqa: F401 - a fixture
 
@@ -38,3 +39,12 @@ def light_ray() -> Iterator[None]:
     with ray_session(LocalRayConfig(num_cpus=4, num_gpus=1, object_store_bytes=512 * 2**20), GraphConfig()):
         yield
     assert not ray.is_initialized()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tells which share of the work was done again, where tests killed something."""
+    lines = lines_of(report for reports in terminalreporter.stats.values() for report in reports)
+    if lines:
+        terminalreporter.section("work done again")
+    for line in lines:
+        terminalreporter.line(line)

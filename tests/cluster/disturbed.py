@@ -1,19 +1,17 @@
 """Runs of the light graph on clusters that change under them, and what must hold afterwards."""
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.again import RecordProperty, record_again
 from tests.pipeline.chaos import catalog_ids
 from tests.pipeline.drivers import Driver, journal_files, light_job
 from tests.pipeline.light_stages import light_catalog, light_specs
 from tests.pipeline.runs import committed
 from tests.pipeline.wrapped_stages import noted_lines
-
-logger = logging.getLogger(__name__)
 
 POOLS: Mapping[str, Mapping[str, Any]] = {
     "decode": {"num_cpus": 0.5, "max_actors": 4, "calls": 2},
@@ -28,6 +26,8 @@ class Disturbed:
     """One output and the drivers that run on it one after the other."""
 
     folder: Path
+    record_property: RecordProperty
+    """Of the test: what was done again is told when all tests are over."""
     items: int
     seconds: float = 0.1
     """That each row takes in a stage."""
@@ -60,7 +60,9 @@ class Disturbed:
         return [line.strip() for line in noted_lines(self.notes / f"{stage}.nodes")]
 
     def check(self) -> None:
-        """Nothing is lost and nothing is there twice; says how much was done again."""
+        """Nothing is lost and nothing is there twice; tells how much was done again."""
+        done = {"decode": self._all_lines("reads"), "caption": self._all_lines("caption.done")}
+        record_again(self.record_property, self.runs, done)
         tables = committed(self.output, light_specs(Path()))  # it fails where a line is there twice
         ids = set(catalog_ids(self.items))
         for stage, lines in tables.items():
@@ -69,8 +71,7 @@ class Disturbed:
             assert failed == (set() if stage == "embed" else {"missing-first", "missing-last"}), stage
         assert set(tables) == {"decode", "caption", "transcribe", "embed"}
         assert journal_files(self.output) == []
-        for stage in ("decode", "caption"):
-            file = "reads" if stage == "decode" else f"{stage}.done"
-            done = [line for run in range(1, self.runs + 1) for line in noted_lines(self.folder / f"run-{run}" / file)]
-            again = len(done) / len(set(done)) - 1
-            logger.warning("%s: %d runs, %.0f %% of the rows done again", stage, self.runs, 100 * again)
+
+    def _all_lines(self, note: str) -> list[str]:
+        """Of a note, over all runs."""
+        return [line for run in range(1, self.runs + 1) for line in noted_lines(self.folder / f"run-{run}" / note)]

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from cluster.nodes import GROUP_LABEL, NodeGroup
+from tests.again import RecordProperty
 from tests.clips import make_clip
 from tests.cluster.autoscaling_host import GrowingCluster, growing_cluster, live_nodes
 from tests.cluster.disturbed import POOLS, Disturbed
@@ -33,7 +34,9 @@ def groups_of(cluster: GrowingCluster) -> Counter[str]:
 
 @pytest.mark.chaos
 @pytest.mark.timeout(900)
-def test_a_run_grows_from_a_head_alone_and_gives_its_nodes_back(tmp_path: Path) -> None:
+def test_a_run_grows_from_a_head_alone_and_gives_its_nodes_back(
+    tmp_path: Path, record_property: RecordProperty
+) -> None:
     caption = {**POOLS["caption"], "num_gpus": 1, "max_actors": 8}
     settings = {
         "node_groups": [asdict(group) for group in GROUPS],
@@ -45,7 +48,7 @@ def test_a_run_grows_from_a_head_alone_and_gives_its_nodes_back(tmp_path: Path) 
         },
         "load_seconds": {"caption": 5},
     }
-    run = Disturbed(tmp_path, items=320, seconds=0.2, settings=settings)
+    run = Disturbed(tmp_path, record_property, items=320, seconds=0.2, settings=settings)
     prices = tmp_path / "prices.yaml"
     prices.write_text(PRICES)
     most: Counter[str] = Counter()

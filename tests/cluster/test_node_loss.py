@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.again import RecordProperty
 from tests.cluster.cluster_host import ClusterHost, cluster_host
 from tests.cluster.disturbed import POOLS, Disturbed
 from tests.pipeline.drivers import Driver, lease_record
@@ -32,9 +33,11 @@ def finished(run: Disturbed, driver: Driver) -> None:
 
 
 @pytest.mark.parametrize("graceful", [False, True])
-def test_a_node_goes_with_its_running_workers(tmp_path: Path, host: ClusterHost, graceful: bool) -> None:
+def test_a_node_goes_with_its_running_workers(
+    tmp_path: Path, record_property: RecordProperty, host: ClusterHost, graceful: bool
+) -> None:
     nodes = [host.add(cpus=4, gpus=1) for _ in range(2)]
-    run = Disturbed(tmp_path, items=160)
+    run = Disturbed(tmp_path, record_property, items=160)
     driver = run.start(host.environment)
     working(run, driver, 24)
     victim = run.nodes_of("caption")[0]
@@ -44,9 +47,9 @@ def test_a_node_goes_with_its_running_workers(tmp_path: Path, host: ClusterHost,
     assert set(run.nodes_of("caption")) - {victim}, "another node took over"
 
 
-def test_half_the_nodes_go_at_once(tmp_path: Path, host: ClusterHost) -> None:
+def test_half_the_nodes_go_at_once(tmp_path: Path, record_property: RecordProperty, host: ClusterHost) -> None:
     nodes = [host.add(cpus=3, gpus=1) for _ in range(4)]
-    run = Disturbed(tmp_path, items=240)
+    run = Disturbed(tmp_path, record_property, items=240)
     driver = run.start(host.environment)
     working(run, driver, 32)
     for node in nodes[:2]:
@@ -54,7 +57,9 @@ def test_half_the_nodes_go_at_once(tmp_path: Path, host: ClusterHost) -> None:
     finished(run, driver)
 
 
-def test_what_other_pools_leave_no_room_for_is_placed_anew(tmp_path: Path, host: ClusterHost) -> None:
+def test_what_other_pools_leave_no_room_for_is_placed_anew(
+    tmp_path: Path, record_property: RecordProperty, host: ClusterHost
+) -> None:
     """Three captioners and a transcriber on halves of two GPUs: its node goes, and two captioners hold what is left.
 
     Few rows may be out, so that the captioners run dry and wait, and do not end by doing all that there is.
@@ -64,7 +69,7 @@ def test_what_other_pools_leave_no_room_for_is_placed_anew(tmp_path: Path, host:
     pools = {**POOLS, "caption": {**POOLS["caption"], "max_actors": 3}}
     pools["transcribe"] = {**pools["transcribe"], "num_gpus": 0.5, "max_actors": 1}
     settings = {"pools": pools, "graph": {"place_anew_seconds": 10}, "gate": {"max_rows_out": 64}}
-    run = Disturbed(tmp_path, items=240, settings=settings)
+    run = Disturbed(tmp_path, record_property, items=240, settings=settings)
     driver = run.start(host.environment)
     assert driver.reaches(lambda: len(run.nodes_of("caption")) >= 3), driver.said()[-3000:]
     working(run, driver, 24)
@@ -73,9 +78,11 @@ def test_what_other_pools_leave_no_room_for_is_placed_anew(tmp_path: Path, host:
     assert "placing the stages anew" in driver.said()
 
 
-def test_a_node_goes_every_twenty_seconds_and_another_comes(tmp_path: Path, host: ClusterHost) -> None:
+def test_a_node_goes_every_twenty_seconds_and_another_comes(
+    tmp_path: Path, record_property: RecordProperty, host: ClusterHost
+) -> None:
     nodes = [host.add(cpus=4, gpus=1) for _ in range(2)]
-    run = Disturbed(tmp_path, items=480)
+    run = Disturbed(tmp_path, record_property, items=480)
     driver = run.start(host.environment)
     working(run, driver, 8)
     gone = 0
@@ -91,9 +98,11 @@ def test_a_node_goes_every_twenty_seconds_and_another_comes(tmp_path: Path, host
     assert gone > 1, "the run was over before a second node could go"
 
 
-def test_the_head_dies_and_the_job_is_submitted_again(tmp_path: Path, host: ClusterHost) -> None:
+def test_the_head_dies_and_the_job_is_submitted_again(
+    tmp_path: Path, record_property: RecordProperty, host: ClusterHost
+) -> None:
     host.add(cpus=4, gpus=1)
-    run = Disturbed(tmp_path, items=96)
+    run = Disturbed(tmp_path, record_property, items=96)
     driver = run.start(host.environment)
     working(run, driver, 32)
     host.kill()
@@ -105,11 +114,11 @@ def test_the_head_dies_and_the_job_is_submitted_again(tmp_path: Path, host: Clus
 
 @pytest.mark.parametrize("grace_seconds", [3.0, 30.0])
 def test_a_driver_is_told_to_end_and_killed_after_its_grace(
-    tmp_path: Path, host: ClusterHost, grace_seconds: float
+    tmp_path: Path, record_property: RecordProperty, host: ClusterHost, grace_seconds: float
 ) -> None:
     """Three seconds are what `ray job stop` gives, thirty what nodes of the spot market get."""
     host.add(cpus=4, gpus=1)
-    run = Disturbed(tmp_path, items=96)
+    run = Disturbed(tmp_path, record_property, items=96)
     driver = run.start(host.environment)
     working(run, driver, 32)
     sent = time.monotonic()

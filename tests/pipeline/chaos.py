@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tests.again import RecordProperty, record_again
 from tests.pipeline.drivers import (
     Driver,
     Environment,
@@ -53,6 +54,7 @@ class Series:
         items: Number of items, in shards of `shard_size`.
         environment: Names the Ray that the runs share.
         seed: Of the moments.
+        record_property: Of the test: what was done again is told when all tests are over.
     """
 
     folder: Path
@@ -60,6 +62,7 @@ class Series:
     shard_size: int
     environment: Environment
     seed: int
+    record_property: RecordProperty
     runs: int = 0
     journalled: int = 0
     """Items that a killed run had journalled and the next took over, summed over the kills."""
@@ -97,7 +100,9 @@ class Series:
         self._note_reads(notes)
 
     def check(self, undisturbed: Path) -> None:
-        """Holds the tables against those of an undisturbed run and counts what was done twice."""
+        """Holds the tables against those of an undisturbed run and tells how much was done again."""
+        record_again(self.record_property, self.runs, {"decode": self.reads})
+        logger.info("seed %d: %d rows taken from journals", self.seed, self.journalled)
         specs = light_specs(Path())
         tables, expected = committed(self.output, specs), committed(undisturbed, specs)
         same_tables(tables, expected)
@@ -107,9 +112,6 @@ class Series:
             assert failed == (set() if stage == "embed" else {"missing-first", "missing-last"})
         assert set(self.reads) == set(catalog_ids(self.items))
         assert journal_files(self.output) == []
-        again = len(self.reads) / self.items - 1
-        logger.info("seed %d: %d runs, %.0f %% of the reads done again, %d rows taken from journals",
-                    self.seed, self.runs, 100 * again, self.journalled)  # fmt: skip
 
     def _start(self) -> tuple[Driver, Path]:
         """Starts the next run, once what the last one read has been held against what it should have read."""

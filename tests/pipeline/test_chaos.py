@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.again import RecordProperty
 from tests.pipeline.chaos import Series, moments, undisturbed_output
 from tests.pipeline.drivers import Driver, Environment
 from tests.pipeline.wrapped_stages import noted_lines, worker_pids
@@ -44,9 +45,11 @@ def small_undisturbed(tmp_path_factory: pytest.TempPathFactory, drivers_ray: Env
 
 @pytest.mark.chaos
 def test_two_killed_drivers_and_a_killed_worker_leave_no_trace_in_the_tables(
-    tmp_path: Path, drivers_ray: Environment, small_undisturbed: Path
+    tmp_path: Path, record_property: RecordProperty, drivers_ray: Environment, small_undisturbed: Path
 ) -> None:
-    series = Series(tmp_path, items=ITEMS, shard_size=8, environment=drivers_ray, seed=7)
+    series = Series(
+        tmp_path, items=ITEMS, shard_size=8, environment=drivers_ray, seed=7, record_property=record_property
+    )
     series.kill_at("journalling")
     series.kill_at("committing")
     series.finish(lambda driver, notes: kill_worker(driver, notes, "caption", rows=4))
@@ -56,11 +59,20 @@ def test_two_killed_drivers_and_a_killed_worker_leave_no_trace_in_the_tables(
 
 @pytest.mark.chaos
 @pytest.mark.timeout(1800)
-def test_ten_drivers_killed_at_random_moments(tmp_path: Path, drivers_ray: Environment) -> None:
+def test_ten_drivers_killed_at_random_moments(
+    tmp_path: Path, record_property: RecordProperty, drivers_ray: Environment
+) -> None:
     seed = SEED if SEED is not None else time.time_ns() % 10_000
     logger.warning("seed %d", seed)
     undisturbed = undisturbed_output(tmp_path / "undisturbed", 128, 16, drivers_ray)
-    series = Series(tmp_path / "killed", items=128, shard_size=16, environment=drivers_ray, seed=seed)
+    series = Series(
+        tmp_path / "killed",
+        items=128,
+        shard_size=16,
+        environment=drivers_ray,
+        seed=seed,
+        record_property=record_property,
+    )
     for moment in moments(seed, each=2):
         series.kill_at(moment)
     series.finish()
@@ -71,9 +83,13 @@ def test_ten_drivers_killed_at_random_moments(tmp_path: Path, drivers_ray: Envir
 
 @pytest.mark.chaos
 @pytest.mark.timeout(900)
-def test_workers_of_every_stage_killed_in_one_run(tmp_path: Path, drivers_ray: Environment) -> None:
+def test_workers_of_every_stage_killed_in_one_run(
+    tmp_path: Path, record_property: RecordProperty, drivers_ray: Environment
+) -> None:
     undisturbed = undisturbed_output(tmp_path / "undisturbed", 96, 8, drivers_ray)
-    series = Series(tmp_path / "killed", items=96, shard_size=8, environment=drivers_ray, seed=1)
+    series = Series(
+        tmp_path / "killed", items=96, shard_size=8, environment=drivers_ray, seed=1, record_property=record_property
+    )
     choose = random.Random(series.seed)
 
     def kill_often(driver: Driver, notes: Path) -> None:
