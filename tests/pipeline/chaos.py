@@ -1,12 +1,13 @@
 """Drivers killed one after the other on one output, and what must hold after each kill."""
 
+import json
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tests.again import RecordProperty, record_again
 from tests.pipeline.drivers import (
@@ -25,6 +26,10 @@ from tests.pipeline.wrapped_stages import noted_lines
 logger = logging.getLogger(__name__)
 
 SECONDS_A_ROW = 0.08
+SHARDS_OUT = 3
+"""That the gate lets out: what they hold is the most that a kill may cost."""
+NEVER = 3600.0
+"""So long the gate waits for a driver that says nothing before it lets more out."""
 STAGES = 4
 MEDIA_STAGES = ("decode", "caption", "transcribe")
 
@@ -34,6 +39,23 @@ Moment = Literal["start", "running", "journalling", "committing", "end"]
 def catalog_ids(items: int) -> list[str]:
     """Ids of a catalog, two of which are not there to be read: one in its first shard and one in its last."""
     return ["missing-first", *(f"clip-{number:03d}" for number in range(items - 2)), "missing-last"]
+
+
+def readable(lines: Iterable[str]) -> set[str]:
+    """The ids of a note that are there to be read. What fails is journalled by nobody and runs again in every run."""
+    return {line.strip() for line in lines if not line.startswith("missing")}
+
+
+def done_for_good(output: Path) -> tuple[set[str], set[str]]:
+    """Items that no later run may read: those in journals, and those whose media stages are all committed."""
+    tables = committed(output, light_specs(Path()))
+    stages = [set(tables.get(stage, {})) for stage in MEDIA_STAGES]
+    return journalled_ids(output), set.intersection(*stages)
+
+
+def narrow_gate(rows: int) -> dict[str, Any]:
+    """Settings of `tests.pipeline.light_job`: no more rows are under way, however slow the machine is."""
+    return {"gate": {"max_rows_out": rows, "stall_seconds": NEVER}}
 
 
 def undisturbed_output(folder: Path, items: int, shard_size: int, environment: Environment) -> Path:
@@ -71,7 +93,10 @@ class Series:
     def __post_init__(self) -> None:
         self.output = self.folder / "out"
         self._random = random.Random(self.seed)
+        self._rows_out = SHARDS_OUT * self.shard_size
+        self._settings = self.folder / "settings.json"
         light_catalog(str(self.output), catalog_ids(self.items), shard_size=self.shard_size)
+        self._settings.write_text(json.dumps(narrow_gate(self._rows_out)))
 
     def kill_at(self, moment: Moment) -> None:
         """Starts a run, kills its driver at such a moment and checks what it left."""
@@ -88,6 +113,9 @@ class Series:
             self.runs, moment, len(after), len(journalled_ids(self.output)),
         )  # fmt: skip
         assert {name: after[name] for name in before} == before
+        journalled, stored = done_for_good(self.output)
+        lost = readable(noted_lines(notes / "reads")) - journalled - stored
+        assert len(lost) <= self._rows_out, "more was under way than the gate lets out"
 
     def finish(self, disturb: Callable[[Driver, Path], None] = lambda driver, notes: None) -> None:
         """A last run, to its end."""
@@ -117,19 +145,13 @@ class Series:
         """Starts the next run, once what the last one read has been held against what it should have read."""
         if self.runs:
             self._note_reads(self._notes())
-        self._settled = self._done_for_good()
+        self._settled = done_for_good(self.output)
         self.runs += 1
-        driver = light_job(self.output, self._notes(), self.environment, seconds=SECONDS_A_ROW)
+        driver = light_job(self.output, self._notes(), self.environment, seconds=SECONDS_A_ROW, settings=self._settings)
         return driver, self._notes()
 
     def _notes(self) -> Path:
         return self.folder / f"run-{self.runs}"
-
-    def _done_for_good(self) -> tuple[set[str], set[str]]:
-        """Items that no later run may read: those in journals, and those whose media stages are all committed."""
-        tables = committed(self.output, light_specs(Path()))
-        stages = [set(tables.get(stage, {})) for stage in MEDIA_STAGES]
-        return journalled_ids(self.output), set.intersection(*stages)
 
     def _note_reads(self, notes: Path) -> None:
         reads = [line.strip() for line in noted_lines(notes / "reads")]
