@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -16,6 +17,7 @@ from records.errors import BadItemError, FailureKind, UserError
 from records.items import CatalogItem, Metadata
 from storage.fetch import FetchConfig, Fetcher
 from storage.source_items import SourceItem
+from storage.source_webdataset import key_and_extension
 from storage.stores import Store
 from tests.s3 import S3Server
 from tests.storage.listings import listed
@@ -141,6 +143,20 @@ def test_hostile_members_are_left_out_and_named(tmp_path: Path) -> None:
         "bad_metadata": 3,
     }
     assert left_out["unsafe_name"][0] == f"'../up.mp4' in {tmp_path / 'a.tar'}"
+
+
+@settings(max_examples=500)
+@given(name=st.text(alphabet="a./\n", max_size=12))
+def test_names_are_split_as_webdataset_splits_them(name: str) -> None:
+    found = re.fullmatch(r"((?:.*/|)[^.]+)[.]([^/]*)", name, re.DOTALL)
+    assert key_and_extension(name) == (None if found is None else found.groups())
+
+
+@pytest.mark.timeout(60)
+def test_a_long_name_takes_no_longer_than_its_bytes() -> None:
+    """A pattern that tries each of its slashes takes the better part of an hour."""
+    deep = "a/" * 500_000
+    assert (key_and_extension(f"{deep}b"), key_and_extension(f"{deep}.b")) == (None, (deep, "b"))
 
 
 def sparse(data: bytes, format: str) -> bytes:
