@@ -3,6 +3,21 @@
 from collections import Counter, deque
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import islice
+
+from records.errors import FailureKind
+
+NOT_THE_VIDEOS = frozenset(
+    {
+        FailureKind.FORBIDDEN,
+        FailureKind.THROTTLED,
+        FailureKind.UNREACHABLE,
+        FailureKind.NO_SPACE,
+        FailureKind.ENGINE_ERROR,
+        FailureKind.WORKER_CRASHED,
+    }
+)
+"""Kinds that tell of a store, a credential or a worker, and not of a video."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,3 +74,15 @@ class Breaker:
             limit = self._config.max_error_share * max(len(self._window), self._config.min_rows)
             over = [kind for kind, count in self._counts.items() if count > limit]
             self.tripped = min(over) if over else None
+
+    def end(self) -> None:
+        """No further row will come. What fails for no video's fault is judged by the last `min_rows` rows alone.
+
+        Credentials may have expired within less than a window of the end, and no good row can come to show it.
+        """
+        if not self._enabled or self.tripped is not None:
+            return
+        last = islice(reversed(self._window), self._config.min_rows)
+        counts = Counter(kind for kinds in last for kind in kinds & NOT_THE_VIDEOS)
+        over = [kind for kind, count in counts.items() if count > self._config.max_error_share * self._config.min_rows]
+        self.tripped = min(over) if over else None

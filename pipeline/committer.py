@@ -6,12 +6,14 @@ the circuit breaker has seen enough further rows to tell a bad video from a brok
 """
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.breaker import Breaker
+from pipeline.merged_rows import merged_rows
 from pipeline.plan import ShardTask
 from pipeline.spec import Specs
 from records.errors import BusyError, Failure, FatalError
@@ -108,6 +110,8 @@ class Committer:
         self._shards: dict[str, _Shard] = {}
         self.committed: set[str] = set()
         """Shards committed in this run."""
+        self.lock = threading.RLock()
+        """Guards what has arrived; free while a shard is written, so that a journal need not wait for that."""
         self._held: set[str] = set()
         self.in_memory: dict[tuple[str, Key], None] = {}
         """Whole rows that a journal could take now, in order of arrival."""
@@ -156,20 +160,21 @@ class Committer:
         return shard_id in self.committed or shard_id in self._held
 
     def add(self, lines: Iterable[FlowRow]) -> None:
-        """Takes lines as they come out of the graph and commits the shards they complete."""
-        touched: dict[str, None] = {}
-        for line in lines:
-            if line.shard_id in self.committed:
-                continue
-            shard = self._shard(line.shard_id)
-            shard.expected = shard.before_pass + line.issued_rows
-            touched[line.shard_id] = None
-            if not line.is_header and line.item.key not in shard.arrived:
-                self._take(line, shard)
-        for shard_id in touched:
-            if self._shards[shard_id].complete:
-                self._held.add(shard_id)
-                self._shards[shard_id].commit_after_rows = self._breaker.rows + self._breaker.settle_rows
+        """Takes lines as they come out of the graph and commits the shards they complete. For one thread."""
+        with self.lock:
+            touched: dict[str, None] = {}
+            for line in lines:
+                if line.shard_id in self.committed:
+                    continue
+                shard = self._shard(line.shard_id)
+                shard.expected = shard.before_pass + line.issued_rows
+                touched[line.shard_id] = None
+                if not line.is_header and line.item.key not in shard.arrived:
+                    self._take(line, shard)
+            for shard_id in touched:
+                if self._shards[shard_id].complete:
+                    self._held.add(shard_id)
+                    self._shards[shard_id].commit_after_rows = self._breaker.rows + self._breaker.settle_rows
         self._commit_settled()
 
     def _take(self, line: FlowRow, shard: _Shard) -> None:
@@ -187,17 +192,22 @@ class Committer:
             self.in_memory[line.shard_id, line.item.key] = None
 
     def flush_journal(self) -> int:
-        """Journals every whole row in memory that has no failure (those run again on a resume); says how many."""
-        rows = [self._journal_row(shard_id, key) for shard_id, key in self.in_memory]
-        if rows:
-            self._journal.append(sorted(rows, key=lambda row: row.shard_id))
-        for row in rows:
-            self._shards[row.shard_id].arrived[row.key] = None
-        self.in_memory.clear()
-        return len(rows)
+        """Journals every whole row in memory that has no failure (those run again on a resume); says how many.
+
+        From any thread, also while a shard is committed.
+        """
+        with self.lock:
+            rows = [self._journal_row(shard_id, key) for shard_id, key in self.in_memory]
+            if rows:
+                self._journal.append(sorted(rows, key=lambda row: row.shard_id))
+            for row in rows:
+                self._shards[row.shard_id].arrived[row.key] = None
+            self.in_memory.clear()
+            return len(rows)
 
     def finish(self) -> None:
         """Ends the run: commits what was held back, unless the breaker tripped; then those failures are dropped."""
+        self._breaker.end()
         tripped = self._breaker.tripped
         for shard_id in sorted(self._held):
             if tripped is None or not self._shards[shard_id].failed:
@@ -223,28 +233,31 @@ class Committer:
                 self._commit(shard_id)
 
     def _commit(self, shard_id: str) -> None:
-        shard = self._shards[shard_id]
+        with self.lock:
+            shard = self._shards[shard_id]
+            arrived = dict(shard.arrived)  # a journal may take rows of it meanwhile
         items = self._items_of(shard_id)
-        outcomes = self._all_outcomes(shard_id, shard)
+        outcomes = self._all_outcomes(shard_id, arrived)
         for stage in self._specs:
             if stage in shard.task.targets:
                 self._commit_stage(stage, shard.task, items, outcomes)
-        for key in shard.arrived:
-            self.in_memory.pop((shard_id, key), None)
-        del self._shards[shard_id]
-        self._held.discard(shard_id)
-        self.committed.add(shard_id)
+        with self.lock:
+            for key in arrived:
+                self.in_memory.pop((shard_id, key), None)
+            del self._shards[shard_id]
+            self._held.discard(shard_id)
+            self.committed.add(shard_id)
         self._journal.forget(shard_id)
         logger.info("committed shard_id=%s stages=%s items=%d", shard_id, ",".join(shard.task.targets), len(items))
 
-    def _all_outcomes(self, shard_id: str, shard: _Shard) -> dict[Key, Outcomes]:
-        journalled = {key for key, outcomes in shard.arrived.items() if outcomes is None}
-        found = {key: outcomes for key, outcomes in shard.arrived.items() if outcomes is not None}
+    def _all_outcomes(self, shard_id: str, arrived: Mapping[Key, Outcomes | None]) -> dict[Key, Outcomes]:
+        journalled = {key for key, outcomes in arrived.items() if outcomes is None}
+        found = {key: outcomes for key, outcomes in arrived.items() if outcomes is not None}
         if journalled:
             for row in self._journal.read(shard_id):
                 if row.key in journalled:
                     found.setdefault(row.key, row.outcomes)
-        assert len(found) == len(shard.arrived), f"shard {shard_id}: the journal lost {len(shard.arrived) - len(found)}"
+        assert len(found) == len(arrived), f"shard {shard_id}: the journal lost {len(arrived) - len(found)}"
         return found
 
     def _commit_stage(
@@ -255,13 +268,7 @@ class Committer:
         if stage in task.existing:
             old_rows = self._tables.read(stage, fingerprint, task.shard_id, task.existing[stage])
             stored = {row.key: row for row in old_rows}
-        rows: list[StageRow] = []
-        for item in items:
-            old, new = stored.get(item.key), outcomes.get(item.key, {}).get(stage)
-            if new is not None:
-                rows.append(_line(item, target, _with_earlier_attempts(new, old)))
-            elif old is not None:
-                rows.append(old)
+        rows = merged_rows(items, stored, {key: of.get(stage) for key, of in outcomes.items()}, target)
         if len(rows) != len(items):
             raise FatalError(f"{stage} of shard {task.shard_id}: {len(items)} items but {len(rows)} results and errors")
         footer = {**self._footer, **self._specs[stage].footer}
@@ -283,13 +290,3 @@ class Committer:
             generations=dict(targets),
             outcomes=outcomes,
         )
-
-
-def _line(item: CatalogItem, generation: int, outcome: Outcome | Failure) -> StageRow:
-    return StageRow(video_id=item.video_id, version=item.version, generation=generation, outcome=outcome)
-
-
-def _with_earlier_attempts(new: Outcome | Failure, old: StageRow | None) -> Outcome | Failure:
-    if isinstance(new, Failure) and old is not None and isinstance(old.outcome, Failure):
-        return replace(new, attempts=new.attempts + old.outcome.attempts)
-    return new

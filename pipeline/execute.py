@@ -40,7 +40,7 @@ UNREAD_TRIES = 3
 
 @dataclass(slots=True, kw_only=True)
 class Phase:
-    """Runs one phase. The lock guards the committer: the housekeeper's thread journals while the main thread waits."""
+    """Runs one phase. The main thread takes rows and commits; the housekeeper's, or a signal's, journals meanwhile."""
 
     graph: Graph
     committer: Committer
@@ -57,7 +57,6 @@ class Phase:
     """Called about every second, for the display."""
     place_anew: Callable[[], Mapping[str, Placement]] = dict
     """Where the workers of each stage go, and with how many each begins on the nodes that live now."""
-    lock: threading.RLock = field(default_factory=threading.RLock)
     _memory_bytes: int = 0
     _rows_before_pass: int = 0
     _last_flush: float = field(default_factory=time.monotonic)
@@ -94,15 +93,14 @@ class Phase:
         if self.flag.error is not None:
             self._save_what_there_is()
             raise self.flag.error
-        with self.lock:
-            self.committer.finish()
-            self.committer.flush_journal()
+        self.committer.finish()
+        self._breaker_stops()  # it judges the last rows once more
+        self.committer.flush_journal()
 
     def _save_what_there_is(self) -> None:
         """Journals after an error that ends the run; a second error would only hide the first."""
         try:
-            with self.lock:
-                self.committer.flush_journal()
+            self.committer.flush_journal()
         except Exception as error:  # noqa: BLE001 - likeliest the same store
             logger.warning("could not journal either: %s", one_line(error))
 
@@ -117,8 +115,7 @@ class Phase:
     def _journal_and_stop(self) -> None:
         try:
             self._stop_reading()
-            with self.lock:
-                rows = self.committer.flush_journal()
+            rows = self.committer.flush_journal()
             drain = f"draining for {self.config.drain_seconds:g} s, a second signal ends that"
             logger.warning("%s: all that came back is saved, %d rows just now; %s", self.flag.reason, rows, drain)
         except Exception as error:  # noqa: BLE001 - the run ends with it, whatever it is
@@ -150,17 +147,19 @@ class Phase:
                     block: pa.Table | None = next(blocks, None)
                 if block is None:
                     return
-                with self.lock:
-                    self._take(block)
+                self._take(block)
 
     def _take(self, block: pa.Table) -> None:
         self._memory_bytes += block.nbytes
         self.stats.add_spent(spent_seconds(block))
         self.committer.add(flow_rows(block))
-        if self.tripped() is not None and self.flag.set(f"too many rows failed alike: {self.tripped()}"):
+        if self._breaker_stops():
             self._stop_reading()
         if self._memory_bytes > self.config.memory_bytes:
             self._flush()
+
+    def _breaker_stops(self) -> bool:
+        return self.tripped() is not None and self.flag.set(f"too many rows failed alike: {self.tripped()}")
 
     def _flush(self) -> None:
         self.committer.flush_journal()
@@ -199,7 +198,7 @@ class Phase:
     def _tick(self) -> None:
         now = time.monotonic()
         interval = 1.0 if self.flag.is_set else self.config.journal_seconds
-        with self.lock:
+        with self.committer.lock:
             if now - self._last_flush >= interval and self.flag.error is None:
                 self._flush()
             settled, arrived = self._settled_rows(), self.committer.rows - self._rows_before_pass
@@ -270,7 +269,7 @@ class Phase:
                 f"the {len(unread)} of them that were not read" if again else "their lost rows one by one",
             )
             ray.get(self.graph.gate.new_pass.remote())
-            with self.lock:
+            with self.committer.lock:
                 self.committer.begin_pass()
                 self._rows_before_pass = self.committer.rows
             self._pass(unread if again else lost, one_by_one=not again)
@@ -296,5 +295,5 @@ class Phase:
         """The shards that did not come back whole; none once the run is to stop."""
         if self.flag.is_set:
             return replace(tasks, indices=tasks.indices[:0])
-        with self.lock:
+        with self.committer.lock:
             return replace(tasks.where(lambda shard_id: not self.committer.is_committed(shard_id)), presets=presets)

@@ -29,6 +29,7 @@ class Remaining:
     def __init__(self, plan: Plan, live: npt.NDArray[np.int64]) -> None:
         self._live = live
         self._left = {stage: target != NONE for stage, target in plan.targets.items()}
+        self._had = np.any(list(self._left.values()), axis=0)
 
     def take(self, stages: Iterable[str], committed: Iterable[str]) -> None:
         """A phase is over: it committed these shards for these stages."""
@@ -36,6 +37,10 @@ class Remaining:
         for stage in stages:
             if stage in self._left:
                 self._left[stage][done] = False
+
+    def shards_done(self) -> int:
+        """Shards that had work and have none left."""
+        return int(np.count_nonzero(self._had & ~np.any(list(self._left.values()), axis=0)))
 
     def of_stages(self) -> dict[str, StageRemaining]:
         """Stage to what it has left, for those that have something."""

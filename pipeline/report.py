@@ -112,14 +112,19 @@ class RunReport:
         shapes = {name: WorkerShape(cpus=spec.pool.num_cpus, gpus=spec.pool.num_gpus) for name, spec in specs.items()}
         self.ledger = make_ledger(self.stages, times, shapes, self.prices)
 
+    @property
+    def rows_per_second(self) -> float:
+        """The pace of the whole run, loading included."""
+        return self.items_run / self.seconds if self.seconds else 0.0
+
     def as_json(self) -> str:
-        """The report for programs."""
-        values: dict[str, Any] = asdict(self)
+        """The report for programs. A stage's `rows_per_second` is that of one worker while it is busy."""
+        values: dict[str, Any] = asdict(self) | {"rows_per_second": self.rows_per_second}
         for stage, stats in self.stages.items():
             values["stages"][stage] |= {
                 "errors": dict(stats.errors),
                 "stream_errors": dict(stats.stream_errors),
-                "rows_per_second": stats.rows / self.seconds if self.seconds else 0.0,
+                "rows_per_second": stats.rows_per_busy_second,
                 "gpu_seconds": stats.busy_seconds * self.gpus.get(stage, 0.0),
             }
         return json.dumps(values, indent=2, sort_keys=True)
@@ -137,6 +142,7 @@ class RunReport:
             + (f" (and {self.items_removed} superseded or deleted, skipped)" if self.items_removed else ""),
             f"- items run: {self.items_run} = {self.items_run - self.items_with_errors} without error "
             f"+ {self.items_with_errors} with errors",
+            f"- pace of the whole run, loading included: {_rate_text(self.rows_per_second)} rows/s",
             f"- taken over from the journal of a stopped run: {self.items_from_journal}",
             f"- shards committed: {self.shards_committed} of {self.shards_pending} that had work",
         ]
@@ -156,8 +162,7 @@ class RunReport:
         stages = ", ".join(
             f"{stage} {left.shards} shards (~{left.rows} rows)" for stage, left in self.remaining.items()
         )
-        rows = max(left.rows for left in self.remaining.values())
-        pace = self.items_run / self.seconds if self.seconds else 0.0
+        rows, pace = max(left.rows for left in self.remaining.values()), self.rows_per_second
         return stages + (f"; about {clock(rows / pace)} at this run's pace" if pace else "")
 
     def _ledger_lines(self) -> list[str]:
@@ -175,15 +180,22 @@ class RunReport:
 
     def _stage_table(self) -> list[str]:
         lines = [
-            "| stage | results | errors | by kind | rows/s | busy | GPU seconds | tokens in | tokens out |",
+            "Busy is a stage's work, summed over its workers: rows/s while busy is what one of them does.",
+            "",
+            "| stage | results | errors | by kind | busy | rows/s while busy | GPU seconds | tokens in | tokens out |",
             "|---|---:|---:|---|---:|---:|---:|---:|---:|",
         ]
         for stage, stats in self.stages.items():
             kinds = kinds_text(stats.errors, stats.stream_errors) or "-"
-            rate = stats.rows / self.seconds if self.seconds else 0.0
+            rate = _rate_text(stats.rows_per_busy_second)
             gpu_seconds = stats.busy_seconds * self.gpus.get(stage, 0.0)
             lines.append(
-                f"| {stage} | {stats.results} | {stats.failed} | {kinds} | {rate:.2f} | {stats.busy_seconds:.1f} s "
+                f"| {stage} | {stats.results} | {stats.failed} | {kinds} | {stats.busy_seconds:.1f} s | {rate} "
                 f"| {gpu_seconds:.1f} | {stats.prompt_tokens} | {stats.output_tokens} |"
             )
         return lines
+
+
+def _rate_text(rows_per_second: float) -> str:
+    """With three digits: a stage may do a thousand a second, or one in ten minutes."""
+    return f"{rows_per_second:.0f}" if rows_per_second >= 1000 else f"{rows_per_second:.3g}"

@@ -247,12 +247,12 @@ class Run:
 
     def _count(self, stages: Sequence[str], committer: Committer, breaker: Breaker) -> None:
         """What a phase did, however it ended."""
-        self._report.shards_committed += committer.committed_shards
         self._report.items_run = max(self._report.items_run, committer.rows)
         self._report.items_with_errors = max(self._report.items_with_errors, committer.failed_rows)
         self._report.items_removed = max(self._report.items_removed, self._removed)
         self._report.tripped = breaker.tripped
         self._remaining.take(stages, committer.committed)
+        self._report.shards_committed = self._remaining.shards_done()
 
     def _does_all_of(self, first: str, last: str) -> bool:
         """Whether this run does everything that is pending in these shards, in one phase."""

@@ -6,6 +6,7 @@ not grow with how long the killed run had run.
 """
 
 import re
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,10 @@ class JournalFile:
 
 
 class Journal:
-    """The journal of one run; one process appends, any may read. Footers of files are read once and kept."""
+    """The journal of one run; one process appends, any may read. Footers of files are read once and kept.
+
+    One thread may append while another reads and forgets.
+    """
 
     def __init__(self, store: Store, run_id: str) -> None:
         self._store = store
@@ -80,6 +84,8 @@ class Journal:
         """Path to its shards that are not committed yet, for the files that this object wrote."""
         self._holding: defaultdict[str, list[str]] = defaultdict(list)
         """Shard to the paths of such files that hold rows of it."""
+        self._lock = threading.RLock()
+        """Guards the three; never held while the store is asked."""
 
     def append(self, rows: Sequence[JournalRow]) -> int:
         """Writes the rows as one file, and returns its number; without rows nothing is written.
@@ -101,20 +107,22 @@ class Journal:
         """The rows of one shard, oldest file first."""
         self._number()
         found: list[JournalRow] = []
-        for path, file in self._files.items():
-            if shard_id in self._open_shards.get(path, (shard_id,)):
-                rows = file.read(lambda first, last: first <= shard_id <= last)
-                found.extend(row for row in rows if row.shard_id == shard_id)
+        with self._lock:
+            files = [file for path, file in self._files.items() if shard_id in self._open_shards.get(path, (shard_id,))]
+        for file in files:
+            rows = file.read(lambda first, last: first <= shard_id <= last)
+            found.extend(row for row in rows if row.shard_id == shard_id)
         return found
 
     def forget(self, shard_id: str) -> None:
         """A shard is committed: files that hold no other are removed."""
         done: list[str] = []
-        for path in self._holding.pop(shard_id, ()):
-            self._open_shards[path].discard(shard_id)
-            if not self._open_shards[path]:
-                del self._open_shards[path], self._files[path]
-                done.append(path)
+        with self._lock:
+            for path in self._holding.pop(shard_id, ()):
+                self._open_shards[path].discard(shard_id)
+                if not self._open_shards[path]:
+                    del self._open_shards[path], self._files[path]
+                    done.append(path)
         self._store.delete(done)
 
     def _number(self) -> int:
@@ -128,10 +136,11 @@ class Journal:
     def _note(self, path: str, shards: Sequence[str]) -> None:
         groups = [shards[start : start + _ROW_GROUP_ROWS] for start in range(0, len(shards), _ROW_GROUP_ROWS)]
         ranges = tuple((group[0], group[-1]) for group in groups)
-        self._files[path] = JournalFile(store=self._store, path=path, rows=len(shards), groups=ranges)
-        self._open_shards[path] = set(shards)
-        for shard_id in self._open_shards[path]:
-            self._holding[shard_id].append(path)
+        with self._lock:
+            self._files[path] = JournalFile(store=self._store, path=path, rows=len(shards), groups=ranges)
+            self._open_shards[path] = set(shards)
+            for shard_id in self._open_shards[path]:
+                self._holding[shard_id].append(path)
 
 
 def journal_files(store: Store, run_id: str) -> Iterator[JournalFile]:

@@ -42,6 +42,25 @@ def test_a_retry_runs_without_it() -> None:
     assert breaker.settle_rows == 0
 
 
+def ended(rows: list[list[str]], *, enabled: bool = True) -> str | None:
+    breaker = Breaker(SMALL, enabled=enabled)
+    for kinds in rows:
+        breaker.record(kinds)
+    breaker.end()
+    return breaker.tripped
+
+
+def test_credentials_that_expire_just_before_the_end_trip_it_there() -> None:
+    good: list[list[str]] = [[]] * 100
+    refused, bad = [["forbidden"]], [["corrupt"]]
+    assert ended(good + refused * 5) == "forbidden"
+    assert ended(good + refused * 4) is None
+    assert ended(good + refused * 5 + [[]] * 20) is None, "good rows came after them"
+    assert ended(good + bad * 9) is None, "broken videos may lie together"
+    assert ended(good + refused * 5, enabled=False) is None
+    assert ended(refused * 4) is None
+
+
 @given(rows=st.lists(st.sets(st.sampled_from(["a", "b"])), max_size=150))
 def test_it_equals_a_count_over_the_last_rows(rows: list[set[str]]) -> None:
     breaker = Breaker(SMALL)

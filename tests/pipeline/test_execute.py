@@ -21,11 +21,12 @@ from records.errors import UserError
 GIVEN_UP = 50
 HANGS = """
 import threading
+from types import SimpleNamespace
 from tests.pipeline.test_execute import phase_with
 from pipeline.stop import watch_signals
 
-phase = phase_with(None)
-with watch_signals(phase.flag, phase.on_signal), phase.lock:  # as a commit that waits for its store
+phase = phase_with(SimpleNamespace(flush_journal=lambda: threading.Event().wait(60)))
+with watch_signals(phase.flag, phase.on_signal):  # commit and journal wait for a store that does not answer
     print("begun", flush=True)
     threading.Event().wait(60)
 """
@@ -105,7 +106,7 @@ def test_nodes_may_go_as_often_as_they_like(monkeypatch: pytest.MonkeyPatch) -> 
 
     gate = SimpleNamespace(issued=Answer([]), new_pass=Answer(None), running=Answer({}), unread=Answer({}))
     monkeypatch.setattr("pipeline.execute.ray", SimpleNamespace(get=lambda answer: answer))
-    plain = phase_with(SimpleNamespace(begin_pass=lambda: None, rows=0))
+    plain = phase_with(SimpleNamespace(begin_pass=lambda: None, rows=0, lock=threading.RLock()))
     graph: Any = Graph(gate)
     phase = OftenGivenUp(
         graph=graph,
@@ -151,7 +152,7 @@ def test_ray_that_took_the_signal_as_well_is_no_error_of_the_run() -> None:
     assert isinstance(phase.flag.error, ValueError)
 
 
-def test_a_second_signal_leaves_at_once_while_a_commit_hangs() -> None:
+def test_a_second_signal_leaves_at_once_while_the_store_hangs() -> None:
     with subprocess.Popen([sys.executable, "-c", HANGS], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"begun\n"

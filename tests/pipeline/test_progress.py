@@ -151,7 +151,7 @@ def test_a_phase_that_follows_another_starts_from_nothing(watched: Watched, capl
 
 
 def test_a_stage_that_works_again_counts_from_its_phase_on(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
-    watched.works("decode", busy=0.0, ready=1000.0)
+    watched.works("decode", busy=500.0, ready=1000.0)
     with watched.progress(job_log()) as progress:
         watched.works("decode", busy=6.0, ready=8.0)
         progress.draw(replace(START, rows=5))

@@ -248,6 +248,7 @@ def test_a_cluster_too_small_for_all_stages_runs_phases_to_the_same_tables(
     specs = {name: replace(spec, pool=replace(spec.pool, num_cpus=1.2)) for name, spec in light_specs(log).items()}
     report = run_light(output, specs)
     assert report.phases == [["decode", "caption"], ["decode", "transcribe"], ["embed"]]
+    assert (report.shards_committed, report.shards_pending) == (4, 4)
     assert committed(output, specs) == committed(undisturbed[0], light_specs(log))
 
 
