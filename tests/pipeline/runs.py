@@ -20,6 +20,7 @@ from pipeline.report import RunReport
 from pipeline.run import Run, new_run_id
 from pipeline.run_request import RunRequest
 from pipeline.spec import Specs
+from pipeline.stop import StopFlag
 from storage.catalog import Catalog
 from storage.leases import Lease
 from storage.stage_tables import StageTables
@@ -41,6 +42,7 @@ def run_light(
     config: RunConfig = BASE,
     limits: Limits | None = None,
     console: Console | None = None,
+    flag: StopFlag | None = None,
     **request: Any,  # noqa: ANN401 - RunRequest's fields
 ) -> RunReport:
     """One run on `output`, in this process."""
@@ -56,6 +58,7 @@ def run_light(
             run_id=run_id,
             console=console or Console(file=io.StringIO()),
             limits=limits or Limits(),
+            flag=flag or StopFlag(),
         )
         return run.execute()
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.graph import GraphConfig
 from pipeline.ray_session import LocalRayConfig, ray_session
-from pipeline.stop import SAME_SIGNAL_SECONDS
+from pipeline.stop import SAME_SIGNAL_SECONDS, StopFlag
 from tests.pipeline.drivers import (
     Driver,
     Environment,
@@ -95,17 +95,22 @@ def test_a_second_signal_leaves_at_once_with_what_is_journalled(tmp_path: Path, 
 def test_a_signal_while_ray_shuts_down_costs_neither_report_nor_lease(
     tmp_path: Path, light_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    flag = StopFlag()
+
     @contextlib.contextmanager
     def ends_slowly(local: LocalRayConfig, graph: GraphConfig) -> Iterator[None]:
         with ray_session(local, graph):
             yield
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.2)  # the thread that hears it is another one
+        until = time.monotonic() + 60.0
+        while not flag.is_set:  # the thread that hears it is another one
+            assert time.monotonic() < until, "nobody heard the signal"
+            time.sleep(0.005)
 
     monkeypatch.setattr("pipeline.run.ray_session", ends_slowly)
     output = tmp_path / "out"
     light_catalog(str(output), IDS[:4], shard_size=2)
-    report = run_light(output, dict(light_specs(tmp_path / "reads")))
+    report = run_light(output, dict(light_specs(tmp_path / "reads")), flag=flag)
     assert (report.stopped, report.shards_committed) == ("received SIGTERM", 2)
     assert last_report(output)["stopped"] == "received SIGTERM"
     assert lease_record(output)["released"]
