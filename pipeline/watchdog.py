@@ -38,7 +38,8 @@ class Watchdog:
     stages: Sequence[str]
     """Those of the pass, upstream first."""
     start_seconds: float
-    """How long nothing may move while a stage has no worker that is ready: nodes and models take their time."""
+    """How long nothing may move while a stage has no worker that is ready, as nodes and models take their time; and how
+    long a model may load, whatever moves, where the stage has never had a worker."""
     stuck_seconds: float
     """The same once all have one."""
     clock: Callable[[], float] = time.monotonic
@@ -74,14 +75,27 @@ class Watchdog:
         self._were_ready |= ready
         if moved or self._last is None:
             self._last = now
-            return None
+            return self._loads_for_ever(seen, start_errors)
         waiting = [stage for stage in self.stages if stage not in ready]
         still_seconds = now - self._last
         if still_seconds < (self.start_seconds if waiting else self.stuck_seconds):
-            return None
+            return self._loads_for_ever(seen, start_errors)
         if waiting:
             return _not_started(waiting, seen, start_errors, still_seconds)
         return _hanging(self.stages, seen, still_seconds)
+
+    def _loads_for_ever(self, seen: Sequence[WorkerSeen], start_errors: Mapping[str, str]) -> Standstill | None:
+        """The stage that has never had a worker and whose model takes longer than it may, whatever the others do."""
+        for one in seen:
+            state = one.state
+            is_late = state.phase == "loads" and state.phase_seconds + one.silent_seconds > self.start_seconds
+            if is_late and one.stage in self.stages and one.stage not in self._were_ready:
+                reason = f"{one.stage} has had no worker that is ready; one has loaded its model for "
+                reason += f"{state.phase_seconds:.0f} s{_where(one)}"
+                if one.stage in start_errors:
+                    reason += f"; its last one failed: {start_errors[one.stage]}"
+                return Standstill(stage=one.stage, reason=reason)
+        return None
 
 
 def _ready(seen: Sequence[WorkerSeen]) -> set[str]:

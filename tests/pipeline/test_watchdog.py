@@ -67,6 +67,23 @@ def test_a_stage_without_a_ready_worker_has_the_longer_time_and_is_blamed_with_i
     assert reason.endswith("nothing has moved for 101 s; its last one failed: RuntimeError: no memory")
 
 
+def test_a_model_that_loads_for_ever_ends_the_run_while_another_stage_still_works() -> None:
+    def loading(seconds: float) -> WorkerSeen:
+        one = worker("caption", phase="loads")
+        return replace(one, state=replace(one.state, phase_seconds=seconds))
+
+    watched = Watched()
+    for call in range(3):
+        assert watched.after(50.0, worker("decode", calls=call), loading(50.0 * call)) is None
+    reason = watched.after(50.0, worker("decode", calls=3), loading(150.0), error="OSError: no such model")
+    assert reason is not None
+    assert reason.startswith("caption: caption has had no worker that is ready; one has loaded its model for 150 s")
+    assert reason.endswith("its last one failed: OSError: no such model")
+    ready = Watched()
+    assert ready.after(0.0, *READY) is None
+    assert ready.after(1.0, *READY, replace(loading(150.0), worker="second"), issued=1) is None
+
+
 @pytest.mark.parametrize(
     ("phase", "words"),
     [("loads", "one has loaded its model for 40 s"), ("queues", "one has waited for its turn on the GPU for 40 s")],
