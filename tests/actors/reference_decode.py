@@ -54,6 +54,17 @@ def reference(data: bytes) -> Reference:
         )
 
 
+def sound_seconds(data: bytes) -> float:
+    """Length of the best audio stream by its decoded frames, 0 without one."""
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.best("audio")
+        frames = list(container.decode(stream)) if stream is not None else []
+    if not frames:
+        return 0.0
+    last = frames[-1]
+    return float((last.pts - frames[0].pts) * last.time_base + last.samples / last.sample_rate)
+
+
 def decord_pictures(data: bytes, indices: list[int], width: int, height: int) -> Pictures:
     """(T, H, W, 3) through decord, which has FFmpeg of its own."""
     reader = decord.VideoReader(io.BytesIO(data), width=width, height=height, num_threads=1)
