@@ -215,7 +215,7 @@ def _plan(
 
 
 def _overrides(sizing: Sizing) -> dict[str, dict[str, dict[str, int | str]]]:
-    """Stage to the settings of its pool; of several phases the fewest workers and the most.
+    """Stage to the settings of its pool; GPUs are those that the probe measured.
 
     Pools without GPUs that need cores of nodes with GPUs as well are told that they may have them.
     """
@@ -223,9 +223,22 @@ def _overrides(sizing: Sizing) -> dict[str, dict[str, dict[str, int | str]]]:
     spilling = any(sizing.cluster.spills(sizing.loads, phase.workers) for phase in sizing.phases)
     for load in sizing.loads:
         counts = [phase.workers[load.name] for phase in sizing.phases if load.name in phase.workers]
-        pool: dict[str, int | str] = {"min_actors": min(counts), "max_actors": max(counts)}
+        pool: dict[str, int | str] = {"min_actors": _least(load, counts, sizing), "max_actors": max(counts)}
+        if load.need.gpus and load.need.accelerator is not None:
+            pool["accelerator_type"] = load.need.accelerator
         found[load.name] = {"pool": {**pool, "nodes": "any"} if spilling and not load.need.gpus else pool}
     return found
+
+
+def _least(load: StageLoad, counts: Sequence[int], sizing: Sizing) -> int:
+    """Workers without which a pool does not go on: one, so that a run that lost nodes begins anew with what lives.
+
+    `pipeline.placement` begins with all workers that were planned where they have GPUs, or nodes of their own; others
+    grow to them. Where one node is all there is, nothing lives once it is gone, and they begin with all as well. A run
+    of several phases shares GPUs among the pools of all of them, and would begin with less than was planned for each.
+    """
+    one_node = sum(sizing.cluster.nodes.values()) == 1 and not load.need.gpus
+    return min(counts) if one_node or len(sizing.phases) > 1 else 1
 
 
 def _stage(

@@ -1,5 +1,6 @@
 """From measurements to a plan: phases, overrides, prices and notes, without a worker."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from pipeline.graph import GraphConfig
 from pipeline.in_flight import InFlight
 from pipeline.planning import Planned, PlanRequest, bare_loads, plan_run
 from pipeline.probe import ProbeResult, StageProbe
-from pipeline.recipes import tiny
+from pipeline.recipes import modern
 from pipeline.run_plan import StagePrediction, planned_phases
 from pipeline.spec import Specs
 from records.errors import UserError
@@ -66,8 +67,9 @@ def planned(
     items: int = 10_000,
     node_seconds: float = 0.0,
     gate: int = 8192,
+    stages: Sequence[str] = ("decode", "caption", "embed"),
 ) -> Planned:
-    rows = {"decode": items, "caption": items, "embed": items}
+    rows = dict.fromkeys(stages, items)
     probe = ProbeResult(
         classes=(DurationClass(start_seconds=0, end_seconds=float("inf"), items=16),),
         stages={
@@ -101,8 +103,9 @@ def test_a_plan_of_one_phase_leaves_phases_to_the_cluster() -> None:
 
 def test_its_overrides_are_ones_that_a_config_takes() -> None:
     plan = planned({ONE_GPU: 4, CPU: 1}).plan
-    config = apply_overrides(tiny(), plan.overrides)
+    config = apply_overrides(modern(), plan.overrides)
     assert config.caption.pool.max_actors == plan.stages["caption"].workers
+    assert config.caption.pool.accelerator_type == "L4"
     assert config.decode.pool.max_actors == plan.stages["decode"].workers
 
 
