@@ -210,7 +210,7 @@ def _plan(
         gpu_hours=prediction.gpu_hours,
         cost=prediction.seconds.times(prices.cluster_per_hour / 3600) if prices is not None else None,
         prices=prices,
-        notes=_notes(probe, whole=probe.items >= request.items),
+        notes=[*_memory_notes(probe, sizing), *_notes(probe, whole=probe.items >= request.items)],
     )
 
 
@@ -273,3 +273,24 @@ def _notes(probe: ProbeResult, *, whole: bool) -> list[str]:
                 "is a lower bound, a larger --sample comes nearer"
             )
     return notes
+
+
+def _memory_notes(probe: ProbeResult, sizing: Sizing) -> list[str]:
+    """Phases whose workers take more main memory than all nodes have, by what one worker of each stage took."""
+    there = sum(type_.memory_bytes * count for type_, count in sizing.cluster.nodes.items())
+    notes: list[str] = []
+    for phase in sizing.phases:
+        taken = {name: count * probe.stages[name].memory_bytes for name, count in phase.workers.items()}
+        if (together := sum(taken.values())) > there:
+            most = max(taken, key=lambda name: taken[name])
+            each = probe.stages[most].memory_bytes
+            notes.append(
+                f"{'+'.join(taken)}: all workers take {_gib(together)} of main memory, the nodes have {_gib(there)} "
+                f"for them; most of all {most}, {phase.workers[most]} of {_gib(each)}: plan again with "
+                f"--set {most}.pool.memory_bytes={each}"
+            )
+    return notes
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.1f} GiB"

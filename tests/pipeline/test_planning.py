@@ -233,6 +233,23 @@ def test_a_pool_that_the_sample_could_not_fill_is_noted() -> None:
     assert note.startswith("caption: had 4 rows at a time, a worker of the run has 8")
 
 
+def test_workers_that_take_more_memory_than_the_nodes_have_are_noted_for_each_phase() -> None:
+    """Each took 1 GiB in the probe, and no pool asks for any."""
+
+    def notes(gib: float) -> list[str]:
+        made = planned({replace(ONE_GPU, memory_bytes=int(gib * GIB)): 4})
+        assert [sum(phase.workers.values()) for phase in made.sizing.phases] == [5, 4]
+        return [note for note in made.plan.notes if "GiB" in note]
+
+    assert notes(1.25) == []
+    (both,) = notes(1.2)
+    assert both == (
+        "decode+caption: all workers take 5.0 GiB of main memory, the nodes have 4.8 GiB for them; most of all "
+        f"caption, 4 of 1.0 GiB: plan again with --set caption.pool.memory_bytes={GIB}"
+    )
+    assert [note.partition(":")[0] for note in notes(0.9)] == ["decode+caption", "embed"]
+
+
 def test_the_wait_for_a_node_is_noted_and_no_part_of_the_time() -> None:
     there, came = planned({ONE_GPU: 4}).plan, planned({ONE_GPU: 4}, node_seconds=130.0).plan
     assert came.seconds == there.seconds
