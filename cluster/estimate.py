@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from cluster.sizing import PhaseSize, Sizing, StageLoad, start_seconds
+from cluster.sizing import PhaseSize, Sizing, StageLoad
 
 Draws = npt.NDArray[np.float64]
 
@@ -210,7 +210,7 @@ def predict(sizing: Sizing, costs: Mapping[str, Costs], factors: Mapping[str, fl
     seconds, pace, gpu_hours = np.zeros(DRAWS), np.zeros(DRAWS), np.zeros(DRAWS)
     held = 0.0
     for phase in sizing.phases:
-        start = start_seconds([loads[name] for name in phase.workers])
+        start = sizing.phase_start_seconds(phase)
         took = _seconds_per_item(phase, sizing, costs, factors)
         gpus = sum(count * loads[name].need.gpus for name, count in phase.workers.items())
         pace += took

@@ -3,7 +3,8 @@
 The rate r of a pipeline is what its slowest part allows: a pool of n workers that take s seconds an item gives n / s;
 all cores what the CPU seconds of an item leave; all GPUs what its GPU seconds leave, however many workers share one. A
 rate needs n = ceil(r s) workers of each stage, which fit on the nodes or not. The highest rate whose workers fit is the
-answer; of all ways to cut the stages into phases, the fastest. So more of anything never makes it slower.
+answer; of all ways to cut the stages into phases, the fastest. So more of anything never makes it slower, but for the
+cores that more workers take to load: those are counted in the time, and no part of the search for a rate.
 """
 
 import itertools
@@ -31,7 +32,9 @@ class StageLoad:
     cpu_seconds: float = 0.0
     """Seconds of one core: what the worker and its child processes really used."""
     start_seconds: float = 0.0
-    """From asking for a worker until its model is loaded."""
+    """From asking for a worker until its model is loaded, alone."""
+    start_cpu_seconds: float = 0.0
+    """Seconds of one core that this takes."""
     most_workers: int | None = None
     """Workers past which there is not a block for each; None for no bound."""
     most_workers_of_texts: int | None = None
@@ -109,7 +112,13 @@ class Sizing:
     @property
     def start_seconds(self) -> float:
         """Until the workers of each phase are there."""
-        return sum(start_seconds([load for load in self.loads if load.name in phase.workers]) for phase in self.phases)
+        return sum(self.phase_start_seconds(phase) for phase in self.phases)
+
+    def phase_start_seconds(self, phase: PhaseSize) -> float:
+        """Until the first worker of each stage would be there alone, or all of them, which load on the same cores."""
+        here = [load for load in self.loads if load.name in phase.workers]
+        busy = sum(phase.workers[load.name] * load.start_cpu_seconds for load in here)
+        return max(start_seconds(here), busy / self.cluster.core_count if busy else 0.0)
 
     def seconds(self, items: float) -> float:
         """How long so many items take, loading included."""

@@ -120,6 +120,7 @@ def plan_run(
             seconds=costs[load.name].seconds * factors[load.name],
             cpu_seconds=costs[load.name].cpu_seconds * factors[load.name],
             start_seconds=probe.stages[load.name].start_seconds,
+            start_cpu_seconds=probe.stages[load.name].start_cpu_seconds,
             most_workers=load.most_workers,
             most_workers_of_texts=load.most_workers_of_texts,
             needs_decode=load.needs_decode,

@@ -39,6 +39,8 @@ class StageProbe:
     waves: tuple[Wave, ...]
     start_seconds: float
     """From asking for the worker, or from when a node came for it, until its model was loaded."""
+    start_cpu_seconds: float
+    """Seconds of one core that its processes used for that."""
     node_seconds: float
     """How long the node took to come; 0 where it was there."""
     rows_at_once: int
@@ -162,6 +164,7 @@ class Probe:
             failed=sum(isinstance(outcome, Failure) for outcome in outcomes),
             waves=tuple(waves),
             start_seconds=worker.start_seconds,
+            start_cpu_seconds=worker.start_cpu_seconds,
             node_seconds=worker.node_seconds,
             rows_at_once=at_once,
             full_rows=full,

@@ -51,11 +51,12 @@ class ProbeHandle:
             if self.before.node_id not in nodes:
                 self._began = time.monotonic()
             self._get(self._actor.start.remote(), start_timeout_seconds)
+            self.start_seconds = time.monotonic() - self._began
+            self.start_cpu_seconds = self.usage().cpu_seconds
         except BaseException:
             self.close()
             raise
         self.node_seconds = self._began - asked
-        self.start_seconds = time.monotonic() - self._began
 
     def calls(self, blocks: Sequence[pa.Table]) -> list[pa.Table]:
         """Runs blocks, as many at a time as the pool's `calls`; results in order."""

@@ -1,5 +1,7 @@
 """Intervals hold the truth about as often as they say, and shrink where nothing is left to chance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -126,9 +128,19 @@ def test_a_prediction_is_of_the_slowest_part_in_every_draw() -> None:
         StageLoad(name="caption", need=Need(cpus=1, gpus=1), seconds=2.0, start_seconds=60, needs_decode=True),
     ]
     sizing = size_pools(loads, Cluster(nodes={NodeType(name="n", cpus=8, gpus=1): 2}), 1000)
-    said = predict(sizing, costs, {"decode": 1.0, "caption": 1.0}, 1000)
+    factors = {"decode": 1.0, "caption": 1.0}
+    said = predict(sizing, costs, factors, 1000)
     assert said.seconds.middle == pytest.approx(60 + 1000 * 1.0)
     assert said.items_per_second.middle == pytest.approx(1.0)
     assert said.gpu_hours.middle == pytest.approx(2 * 1060 / 3600)
     for interval in (said.seconds, said.items_per_second, said.gpu_hours):
         assert interval.low < interval.middle < interval.high
+    assert sizing.workers() == {"decode": 1, "caption": 2}
+    busy = [replace(load, start_cpu_seconds=seconds) for load, seconds in zip(loads, (100.0, 750.0), strict=True)]
+    slower = replace(sizing, loads=tuple(busy))
+    later = predict(slower, costs, factors, 1000)
+    loading = (100 + 2 * 750) / 16
+    assert slower.seconds(1000) - sizing.seconds(1000) == pytest.approx(loading - 60)
+    for one, other in ((later.seconds.low, said.seconds.low), (later.seconds.high, said.seconds.high)):
+        assert one - other == pytest.approx(loading - 60)
+    assert later.gpu_hours.middle == pytest.approx(2 * (1000 + loading) / 3600)

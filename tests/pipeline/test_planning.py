@@ -47,7 +47,7 @@ PRICES = PriceTable(
 def stage(seconds: float, *, rows_at_once: int = 8, node_seconds: float = 0.0) -> StageProbe:
     waves = tuple(Wave(class_index=0, rows=8, seconds=8 * seconds, cpu_seconds=4 * seconds) for _ in range(2))
     return StageProbe(
-        rows=16, failed=0, waves=waves, start_seconds=30.0, node_seconds=node_seconds,
+        rows=16, failed=0, waves=waves, start_seconds=30.0, start_cpu_seconds=0.0, node_seconds=node_seconds,
         rows_at_once=rows_at_once, full_rows=8,
         output_bytes_per_item=100.0, block_bytes_per_item=1000.0, memory_bytes=GIB, gpu_memory_bytes=None, node_id="n",
     )  # fmt: skip
@@ -221,6 +221,29 @@ def test_a_phase_of_texts_alone_has_fewer_workers_than_one_beside_media() -> Non
     (beside,), (alone,) = (size_pools(some, nodes, 20_000).phases for some in (timed, timed[2:]))
     assert (beside.workers["embed"], alone.workers["embed"]) == (1024, 16)
     assert size_pools([timed[0], timed[2]], nodes, 20_000).phases[0].workers["embed"] > 16  # decode too reads media
+
+
+def test_models_that_load_at_once_on_few_cores_take_as_long_as_those_cores_do() -> None:
+    """One after the other each took 30 s, for 24 s of a core: four on two cores take 48 s."""
+
+    def seconds(start_cpu_seconds: float, cores: float) -> float:
+        probe = ProbeResult(
+            classes=(DurationClass(start_seconds=0, end_seconds=float("inf"), items=16),),
+            stages={"decode": replace(stage(1.0), start_cpu_seconds=start_cpu_seconds)},
+            items=16, seconds=60.0, gpu_seconds=0.0,
+        )  # fmt: skip
+        nodes = {replace(CPU, cpus=4.5): 1}
+        request = PlanRequest(plan_id="p", recipe="tiny", rows={"decode": 512}, nodes=nodes, cores=cores)
+        made = plan_run(request, GPU_STAGES, in_flight(512), probe, {})
+        (phase,) = made.sizing.phases
+        assert phase.workers == {"decode": 4 if cores > 1 else 2}
+        assert made.plan.seconds.middle == pytest.approx(made.sizing.start_seconds + 512 / phase.items_per_second)
+        return made.sizing.start_seconds
+
+    assert seconds(0.0, 4.0) == 30.0
+    assert seconds(24.0, 4.0) == 30.0
+    assert seconds(24.0, 2.0) == 48.0
+    assert seconds(24.0, 1.0) == 48.0
 
 
 def test_nodes_that_the_table_does_not_know_have_no_price() -> None:

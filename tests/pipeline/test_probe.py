@@ -1,5 +1,6 @@
 """A probe runs real workers over a sample: what it measures is what they took, and it commits nothing."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,15 @@ class LongVectors(LightEmbed):
         return [Embedding(video=view, audio=view, metadata=view, all=view) for _ in rows]
 
 
+class TakesItsTime(LongVectors):
+    """Loads for 4 s of a core."""
+
+    def __init__(self) -> None:
+        until = time.process_time() + 4.0
+        while time.process_time() < until:
+            pass
+
+
 def refuses_to_load() -> None:
     raise RuntimeError("no such weights")
 
@@ -76,6 +86,7 @@ def test_it_measures_what_the_workers_took_and_commits_nothing(tmp_path: Path) -
         assert (stage.rows, stage.failed, sum(wave.rows for wave in stage.waves)) == (16, 0, 16), name
         assert stage.output_bytes_per_item > 0
         assert stage.memory_bytes > 10 * 2**20
+        assert 0 < stage.start_cpu_seconds < 60
         assert stage.gpu_memory_bytes is None
     spent = {name: sum(wave.seconds for wave in stage.waves) / 16 for name, stage in result.stages.items()}
     assert spent["decode"] >= 0.02
@@ -84,6 +95,16 @@ def test_it_measures_what_the_workers_took_and_commits_nothing(tmp_path: Path) -
     assert result.stages["decode"].block_bytes_per_item > 2 * 28 * 28 * 3  # its frames
     assert not (output / "stages").exists()
     assert not (output / "runs").exists()
+
+
+def test_the_cores_that_loading_takes_are_measured(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    light_catalog(str(output), ["a", "b"], shard_size=10)
+    specs = {"embed": replace(light_specs(tmp_path / "log")["embed"], reads=(), build=LongVectors)}
+    slow = {"embed": replace(specs["embed"], build=TakesItsTime)}
+    light, heavy = (probed(output, one)[1].stages["embed"] for one in (specs, slow))
+    assert heavy.start_cpu_seconds - light.start_cpu_seconds > 2.0
+    assert sum(wave.cpu_seconds for wave in heavy.waves) < 1.0
 
 
 def test_files_are_as_large_as_the_type_of_the_vectors_makes_them(tmp_path: Path) -> None:
