@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,48 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from tests.cluster.files import ROOT
+from tests.pipeline.drivers import PATIENCE_SECONDS, reaches
 
 START_SECONDS = 180.0
+LOOK_SECONDS = 0.2
+LOOPBACK = {"RAY_AUTH_MODE": "disabled"}
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command that was submitted."""
+
+    address: str
+    submission_id: str
+
+    def stop(self) -> None:
+        """`ray job stop`, which comes back once the job has ended."""
+        command = [RAY, "job", "stop", f"--address={self.address}", self.submission_id]
+        done = subprocess.run(
+            command, env=os.environ | LOOPBACK, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def status(self) -> JobStatus:
+        return self._client.get_job_status(self.submission_id)
+
+    def said(self) -> str:
+        """All that it has said."""
+        return self._client.get_job_logs(self.submission_id)
+
+    def wait(self) -> JobStatus:
+        """How it ended."""
+        reaches(lambda: self.status().is_terminal(), lambda: False, self.said, look_seconds=LOOK_SECONDS)
+        return self.status()
+
+    def reaches(self, condition: Callable[[], bool]) -> bool:
+        """Waits until the condition holds; False where the job ended before."""
+        return reaches(condition, lambda: self.status().is_terminal(), self.said, look_seconds=LOOK_SECONDS)
+
+    @property
+    def _client(self) -> JobSubmissionClient:
+        return JobSubmissionClient(self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +68,40 @@ class JobServer:
     address: str
     metrics: str
 
+    def submit(self, entrypoint: str) -> Job:
+        """Submits a command as `ray job submit` does."""
+        return Job(self.address, JobSubmissionClient(self.address).submit_job(entrypoint=entrypoint))
+
     def run(self, entrypoint: str) -> tuple[JobStatus, str]:
-        """Submits a command as `ray job submit` does and follows its log; returns how it ended and what it said."""
+        """Submits a command and follows its log; returns how it ended and what it said."""
         client = JobSubmissionClient(self.address)
-        job = client.submit_job(entrypoint=entrypoint)
+        job = self.submit(entrypoint)
 
         async def follow() -> str:
-            return "".join([lines async for lines in client.tail_job_logs(job)])
+            return "".join([lines async for lines in client.tail_job_logs(job.submission_id)])
 
         said = asyncio.run(follow())
-        return client.get_job_status(job), said
+        return job.status(), said
 
 
 @contextlib.contextmanager
-def job_server(**variables: str) -> Iterator[JobServer]:
-    """Starts Ray as its image would: this Python is the PATH's, and the project can be imported from anywhere."""
+def job_server(*, gpus: int = 0, **variables: str) -> Iterator[JobServer]:
+    """Starts Ray as its image would: this Python is the PATH's, and the project can be imported from anywhere.
+
+    Args:
+        gpus: That are only counted.
+        variables: Of its environment.
+    """
     folder = tempfile.mkdtemp(prefix="t")  # short: Ray's sockets lie in it
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    environment |= {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0", "PATH": path, "PYTHONPATH": str(ROOT)}
+    environment |= {**LOOPBACK, "RAY_worker_niceness": "0", "PATH": path, "PYTHONPATH": str(ROOT)}
     environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # nobody moves elsewhere in the end
     dashboard, agent, client, metrics = _free_ports(4)
     head = subprocess.Popen(
         [
-            "ray", "start", "--head", "--block", "--disable-usage-stats", "--port=0", f"--temp-dir={folder}",
-            "--node-ip-address=127.0.0.1", "--num-cpus=6", f"--object-store-memory={200 * 2**20}",
+            RAY, "start", "--head", "--block", "--disable-usage-stats", "--port=0", f"--temp-dir={folder}",
+            "--node-ip-address=127.0.0.1", "--num-cpus=6", f"--num-gpus={gpus}", f"--object-store-memory={200 * 2**20}",
             f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
             f"--ray-client-server-port={client}", f"--metrics-export-port={metrics}",
         ],

@@ -18,6 +18,8 @@ from tests.storage.journal_rows import read_journals
 PATIENCE_SECONDS = 500.0
 """How long a test waits for what must come before it says that it did not."""
 
+LIGHT_JOB = "tests.pipeline.light_job"
+
 Environment = dict[str, str]
 
 
@@ -52,26 +54,38 @@ class Driver:
 
     def reaches(self, condition: Callable[[], bool]) -> bool:
         """Waits until the condition holds; False where the command ended before."""
-        until = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            if self.process.poll() is not None:
-                return condition()
-            assert time.monotonic() < until, f"nothing came: {self.said()[-2000:]}"
-            time.sleep(0.005)
-        return True
+        return reaches(condition, lambda: self.process.poll() is not None, self.said, look_seconds=0.005)
 
     def said(self) -> str:
         """All that it and those before it with the same log have said."""
         return self.log.read_text()
 
 
-def light_job(output: str | Path, notes: Path, environment: Environment, **options: object) -> Driver:
-    """Starts the light graph on an output; see `tests.pipeline.light_job` for the options."""
+def reaches(
+    condition: Callable[[], bool], ended: Callable[[], bool], said: Callable[[], str], *, look_seconds: float
+) -> bool:
+    """Waits until the condition holds, and looks so often; False where the command ended before."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if ended():
+            return condition()
+        assert time.monotonic() < until, f"nothing came: {said()[-2000:]}"
+        time.sleep(look_seconds)
+    return True
+
+
+def light_arguments(output: str | Path, notes: Path, **options: object) -> list[str]:
+    """Arguments of `tests.pipeline.light_job`, which says what the options are."""
     notes.mkdir(parents=True, exist_ok=True)
     arguments = ["--output", str(output), "--notes", str(notes)]
     for name, value in options.items():
         arguments += [f"--{name.replace('_', '-')}", str(value)]
-    return Driver.start("tests.pipeline.light_job", arguments, environment, notes / "log")
+    return arguments
+
+
+def light_job(output: str | Path, notes: Path, environment: Environment, **options: object) -> Driver:
+    """Starts the light graph on an output."""
+    return Driver.start(LIGHT_JOB, light_arguments(output, notes, **options), environment, notes / "log")
 
 
 def run_light_job(output: str | Path, notes: Path, environment: Environment, **options: object) -> dict[str, Any]:

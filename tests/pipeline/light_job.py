@@ -43,7 +43,7 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     arguments.add_argument("--stall-seconds", type=float, default=30.0, help="that S3 may say nothing")
     arguments.add_argument("--journal-seconds", type=float, default=0.5)
     arguments.add_argument("--drain-seconds", type=float, default=5.0)
-    arguments.add_argument("--settings", type=Path, help="JSON: pools, load_seconds, graph, node_groups")
+    arguments.add_argument("--settings", type=Path, help="JSON: pools, load_seconds, hangs, graph, gate, node_groups")
     arguments.add_argument("--prices", help="what nodes cost, for the ledger")
     return arguments.parse_args(argv)
 
