@@ -66,9 +66,16 @@ class Fetcher:
         with self._read(item, CatalogCheck(item, self._config.max_bytes)) as media:
             return media.read_bytes()
 
-    def _facts(self, uri: str) -> tuple[int, str]:
-        """Size and ETag of a whole object."""
-        return _typed(uri, lambda: with_retries(self._config.retry, lambda: self._reader(uri).facts(uri)))
+    def _facts(self, item: CatalogItem) -> tuple[int, str]:
+        """Size and ETag of the whole object that an item is a row of; the ETag goes through the check."""
+        check = CatalogCheck(item, self._config.max_bytes)
+
+        def look() -> tuple[int, str]:
+            size_bytes, etag = self._reader(item.uri).facts(item.uri)
+            check(None, etag)
+            return size_bytes, etag
+
+        return _typed(item.uri, lambda: with_retries(self._config.retry, look))
 
     def _reader(self, uri: str) -> Reader:
         scheme = uri.partition("://")[0].lower() if "://" in uri else "file"

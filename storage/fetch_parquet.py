@@ -102,13 +102,13 @@ class ParquetCells:
     """Reads rows of Parquet files. Safe for threads.
 
     Args:
-        facts: Size and ETag of the object under a URI.
+        facts: Size and ETag of the object that an item is a row of, held against the catalog.
         read: A byte range of an object, given as an item.
         config: `parquet_disk_bytes` lie in temporary files at most, one row group at least; `spill` says where.
     """
 
     def __init__(
-        self, facts: Callable[[str], tuple[int, str]], read: Callable[[CatalogItem], bytes], config: FetchConfig
+        self, facts: Callable[[CatalogItem], tuple[int, str]], read: Callable[[CatalogItem], bytes], config: FetchConfig
     ) -> None:
         self._facts = facts
         self._read = read
@@ -144,9 +144,7 @@ class ParquetCells:
         return FetchedMedia(os.dup(cells.file.fileno()), length, offset=start)
 
     def _footer(self, item: CatalogItem) -> _Footer:
-        size_bytes, etag = self._facts(item.uri)
-        if etag and item.etag and etag != item.etag:
-            raise BadItemError(FailureKind.CHANGED, f"ETag {etag} where the catalog has {item.etag}")
+        size_bytes, _ = self._facts(item)
         metadata = pq.ParquetFile(self._open(item, size_bytes, 0)).metadata
         rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         return _Footer(size_bytes, metadata, np.concatenate([[0], np.cumsum(rows, dtype=np.int64)]).astype(np.int64))
