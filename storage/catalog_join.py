@@ -8,6 +8,7 @@ from records.items import CatalogItem, Metadata
 from storage.catalog import Location, MetadataRow, Removed
 from storage.catalog_index import PARTITIONS, IndexRow, metadata_of, metadata_text, partition_of
 from storage.catalog_priority import priority_part
+from storage.etags import differ
 from storage.metadata import overlaid
 from storage.signed_urls import signature_digest, unsigned
 from storage.source_items import LeftOut, LeftOutReason, Listing, SourceItem, shown
@@ -196,7 +197,7 @@ def _same_content(item: SourceItem, row: IndexRow) -> bool:
     """Whether nothing says that the content is another one: neither a signature nor what is unknown on a side does."""
     if item.size_bytes != row.size_bytes and item.size_bytes is not None and row.size_bytes is not None:
         return False
-    if item.etag != row.etag and item.etag and row.etag:
+    if differ(item.etag, row.etag):
         return False
     here, there = (item.byte_offset, item.row_index, item.column), (row.byte_offset, row.row_index, row.column)
     return here == there and (item.uri == row.uri or unsigned(item.uri) == row.uri)

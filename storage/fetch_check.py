@@ -2,6 +2,7 @@
 
 from records.errors import BadItemError, FailureKind
 from records.items import CatalogItem
+from storage.etags import differ
 
 _HINT = ": list the source again with --refresh"
 
@@ -24,7 +25,7 @@ class CatalogCheck:
         self._seen: str | None = None
 
     def __call__(self, length: int | None, etag: str) -> None:
-        """Checks an answer; a length or ETag that is unknown on either side says nothing.
+        """Checks an answer; a length or ETag that is unknown on either side, or an ETag of another kind, says nothing.
 
         Raises:
             ContradictionError: It differs from the catalog, and from what the last look said.
@@ -51,6 +52,6 @@ class CatalogCheck:
         item = self._item
         if length is not None and item.size_bytes is not None and length != item.size_bytes:
             return f"{length} bytes where the catalog has {item.size_bytes}{_HINT}"
-        if etag and item.etag and etag != item.etag:
+        if differ(etag, item.etag):
             return f"ETag {etag} where the catalog has {item.etag}{_HINT}"
         return None

@@ -4,6 +4,7 @@ import os
 
 from records.errors import BadItemError, FailureKind
 from records.items import CatalogItem
+from storage.etags import differ, is_local
 from storage.faults import with_retries
 from storage.fetch_check import CatalogCheck
 from storage.fetch_config import FetchConfig
@@ -40,7 +41,7 @@ class LocalReader:
             status = os.fstat(file.fileno())
             there = max(status.st_size - start, 0)
             size = there if item.byte_offset is None or item.size_bytes is None else min(item.size_bytes, there)
-            check(size, local_etag(status))
+            check(size, _etag(item, status))
             if self._config.spill.on_disk(size):
                 return _opened(os.dup(file.fileno()), item, size)
             with kept(FetchedMedia.empty(size)) as media:
@@ -49,16 +50,21 @@ class LocalReader:
                 while position < size and (part := file.read(min(_COPIED_BYTES, size - position))):
                     media.write(part, position)
                     position += len(part)
-                check(position, local_etag(os.fstat(file.fileno())))
+                check(position, _etag(item, os.fstat(file.fileno())))
         return media
+
+
+def _etag(item: CatalogItem, status: os.stat_result) -> str:
+    """The file's ETag; empty where what the catalog has is none of a file's, but a list's."""
+    return local_etag(status) if is_local(item.etag) else ""
 
 
 def _opened(descriptor: int, item: CatalogItem, size_bytes: int) -> FetchedMedia:
     """The file itself, which another process may still write to."""
 
     def verify() -> None:
-        etag = local_etag(os.fstat(descriptor))
-        if item.etag and etag != item.etag:
+        etag = _etag(item, os.fstat(descriptor))
+        if differ(etag, item.etag):
             raise BadItemError(FailureKind.CHANGED, f"ETag {etag} where the catalog has {item.etag}")
 
     return FetchedMedia(descriptor, size_bytes, offset=item.byte_offset or 0, verify=verify)

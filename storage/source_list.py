@@ -88,7 +88,7 @@ class ListSource:
             video_id=text_of(line[roles.id]),
             uri=resolved(source, uri),
             size_bytes=_size(where, text_of(line[roles.size])) if roles.size is not None else None,
-            etag=text_of(line[roles.etag]).strip().strip('"') if roles.etag is not None else "",
+            etag=_etag(text_of(line[roles.etag])) if roles.etag is not None else "",
             metadata=Metadata(title=title, extra=extra) if len(line) > len(used - {None, roles.title}) else None,
         )
 
@@ -114,6 +114,11 @@ def _size(where: str, text: str) -> int | None:
     if not text.isascii() or not text.isdecimal() or len(text) > 18:
         raise UserError(f"{where}: size_bytes is no whole number: {text[:40]!r}")
     return int(text)
+
+
+def _etag(text: str) -> str:
+    """As a store or web server gives it, and as it is kept: not weak, and without quotes."""
+    return text.strip().removeprefix("W/").strip('"')
 
 
 def resolved(source: SourceObject, uri: str) -> str:
