@@ -6,7 +6,7 @@ numeric column, so that a plan can sort shards without reading one.
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,7 @@ def priority_part(metadata: str, column: str) -> int:
 
 
 class ShardMeans:
-    """Means of the numeric columns, shard by shard.
+    """Means of the numeric columns over the live items, shard by shard.
 
     Args:
         before: Column to (S,) the means that the last revision holds.
@@ -58,9 +58,16 @@ class ShardMeans:
         self._changed: dict[str, dict[int, float]] = {name: {} for name in before}
         self._touched: set[int] = set()
 
-    def set(self, shard: int, rows: Sequence[MetadataRow]) -> None:
-        """Takes the metadata that a shard has now; what it had before no longer counts."""
+    @property
+    def columns(self) -> Collection[str]:
+        """The numeric columns so far."""
+        return self._changed.keys()
+
+    def set(self, shard: int, rows: Iterable[MetadataRow]) -> None:
+        """Takes the metadata that a shard's live items have now; what it had before no longer counts."""
         self._touched.add(shard)
+        for changed in self._changed.values():
+            changed.pop(shard, None)
         sums: dict[str, tuple[float, int]] = {}
         for row in rows:
             for name, text in row.extra.items():

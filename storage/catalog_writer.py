@@ -1,7 +1,7 @@
 """The files of a catalog's next revision, from a finished join: none of them has a name that another listing uses."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -77,25 +77,27 @@ class CatalogWriter:
     def removed_files(self, next_generation: Callable[[str], int]) -> Iterator[tuple[str, bytes]]:
         """A whole new `removed` file for each shard that lost items or got some back."""
         for part in self._join.removed.partitions():
-            by_shard: defaultdict[int, list[Removed]] = defaultdict(list)
-            for number, row in self._join.removed.read(part):
-                by_shard[number].append(row)
-            for number, rows in sorted(by_shard.items()):
+            for number, rows in sorted(self._removals(part).items()):
                 assert self._base is not None, "only known items are removed"
-                shard_id = shard_name(number)
-                reasons = self._base.removed(shard_id)
-                before = len(reasons)
-                for row in rows:
-                    if row.reason != RETURNED:
-                        reasons[row.video_id, row.version] = row.reason
-                        continue
-                    del reasons[row.video_id, row.version]
+                before = self._base.removed(shard_name(number))
+                reasons = _with(before, rows)
+                if any(row.reason == RETURNED for row in rows):
                     # What was made while the item was gone has no line of it: all files must be looked at again.
-                    self._returned[number] = self._generation(next_generation, shard_id)
-                self._items[number] += before - len(reasons)
+                    self._returned[number] = self._generation(next_generation, shard_name(number))
+                self._items[number] += len(before) - len(reasons)
                 self._removed[number] = self.revision
+                if self._means.columns:
+                    rows_before = self._metadata_before(number)
+                    self._means.set(number, [rows_before[key] for key in rows_before if key not in reasons])
                 ordered = [Removed(video_id=key[0], version=key[1], reason=reasons[key]) for key in sorted(reasons)]
                 yield removed_path(number, self.revision, self.attempt), encode_records(Removed, ordered)
+
+    def _removals(self, part: int) -> dict[int, list[Removed]]:
+        """Shard to its items that are gone or back, of one part of the shards."""
+        by_shard: defaultdict[int, list[Removed]] = defaultdict(list)
+        for number, row in self._join.removed.read(part):
+            by_shard[number].append(row)
+        return by_shard
 
     def _generation(self, next_generation: Callable[[str], int], shard_id: str) -> int:
         """Above every file of the shard, and above what the catalog itself has asked for."""
@@ -105,10 +107,12 @@ class CatalogWriter:
     def metadata_files(self, next_generation: Callable[[str], int]) -> Iterator[tuple[str, bytes]]:
         """A whole new metadata file for each shard where some was edited; a line keeps the generation of its title."""
         for part in self._join.edited.partitions():
+            removals = self._removals(part)
             by_shard: defaultdict[int, dict[tuple[str, int], MetadataRow]] = defaultdict(dict)
             for number, row in self._join.edited.read(part):
                 by_shard[number][row.video_id, row.version] = row
             for number, edited in sorted(by_shard.items()):
+                assert self._base is not None, "only known items are edited"
                 generation = self._generation(next_generation, shard_name(number))
                 rows = self._metadata_before(number)
                 for key, row in edited.items():
@@ -120,11 +124,12 @@ class CatalogWriter:
                 self._metadata[number] = generation
                 # A title that is gone leaves a line behind, which says when.
                 ordered = [row for _, row in sorted(rows.items()) if row.title or row.extra or row.generation]
-                self._means.set(number, ordered)
+                gone = _with(self._base.removed(shard_name(number)), removals.get(number, ()))
+                self._means.set(number, [row for row in ordered if (row.video_id, row.version) not in gone])
                 yield metadata_path(number, generation, self.attempt), encode_records(MetadataRow, ordered)
 
     def _metadata_before(self, number: int) -> dict[tuple[str, int], MetadataRow]:
-        assert self._base is not None, "only known items are edited"
+        assert self._base is not None, "only known shards have some"
         generation = int(self._base.files.metadata[number])
         if generation == NONE:
             return {}
@@ -164,6 +169,17 @@ class CatalogWriter:
             values[changed] = self.attempt
             attempts[kind] = values
         return attempts
+
+
+def _with(reasons: Mapping[tuple[str, int], str], rows: Iterable[Removed]) -> dict[tuple[str, int], str]:
+    """Identity to reason of a shard's items that are no longer live, once these rows count."""
+    after = dict(reasons)
+    for row in rows:
+        if row.reason == RETURNED:
+            del after[row.video_id, row.version]
+        else:
+            after[row.video_id, row.version] = row.reason
+    return after
 
 
 def _index_row(row: Fresh, shard: int) -> IndexRow:

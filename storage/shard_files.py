@@ -43,7 +43,7 @@ class ShardFiles:
     items: npt.NDArray[np.int64]
     """(S,) live items of the shard, or NONE where a listing before this column was made wrote it."""
     means: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
-    """Numeric metadata column to (S,) its mean over the shard's items that have it, NaN where none has."""
+    """Numeric metadata column to (S,) its mean over the shard's live items that have it, NaN where none has."""
 
     attempts: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     """Kind of file (`FILE_KINDS`) to (S,) the attempt that wrote the shard's file, NONE

@@ -37,8 +37,8 @@ def catalog_of(folder: Path) -> Catalog:
         ("oldest", [0, 1, 2]),
         ("newest", [2, 1, 0]),
         ("largest", [1, 0, 2]),
-        ("views", [1, 0, 2]),
-        ("column:views", [1, 0, 2]),
+        ("views", [1, 2, 0]),
+        ("column:views", [1, 2, 0]),
     ],
 )
 def test_orders(tmp_path: Path, order: str, expected: list[int]) -> None:

@@ -2,10 +2,11 @@
 
 import math
 import struct
+import tempfile
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from records.errors import UserError
@@ -61,6 +62,38 @@ def test_new_shards_are_cut_by_a_column_and_edits_change_the_means(store: Store)
     catalog = listed(store, {**views, "f": "", "a": "4.5", "g": "9"}, "views")
     np.testing.assert_array_equal(catalog.files.means["views"], [535.0, 5.0, np.nan, 9.0])
     assert set(live_of(catalog)) == set("abcdefg")
+
+
+cells = st.sampled_from(["", "1", "2", "300", "many"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    history=st.lists(
+        st.dictionaries(st.sampled_from("abcdef"), st.tuples(st.sampled_from(["e1", "e2"]), cells), min_size=1),
+        min_size=2,
+        max_size=5,
+    ),
+    shards_a_part=st.sampled_from([1, 128]),
+)
+def test_means_are_those_of_the_live_items(history: list[dict[str, tuple[str, str]]], shards_a_part: int) -> None:
+    """Deleted ones, superseded ones, some that come back, and edits in the same listing."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("storage.catalog_join.SHARDS_A_PART", shards_a_part)
+        store = Store.open(folder)
+        for listing in history:
+            table = [(one, Metadata(extra={"views": text})) for one, (_, text) in listing.items()]
+            items = [source_item(one, (1, etag)) for one, (etag, _) in listing.items()]
+            refresh(store, items, table, "mem", 2, lambda shard_id: 0)
+            catalog = opened(store)
+            for shard_id in catalog.shard_ids():
+                metadata, removed = catalog.newest_metadata(shard_id), catalog.removed(shard_id)
+                live = [item.key for item in catalog.read_shard(shard_id) if item.key not in removed]
+                texts = [metadata[key].extra.get("views", "") for key in live if key in metadata]
+                values = [value for text in texts if (value := number_of(text)) is not None]
+                wanted = sum(values) / len(values) if values else math.nan
+                found = catalog.files.means.get("views", np.full(catalog.shard_count, np.nan))
+                np.testing.assert_allclose(found[int(shard_id)], wanted, rtol=1e-12)
 
 
 def test_a_column_without_numbers_is_refused_and_nothing_is_committed(store: Store) -> None:
