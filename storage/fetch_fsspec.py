@@ -10,7 +10,7 @@ from storage.fetch_check import CatalogCheck
 from storage.fetch_config import FetchConfig
 from storage.fetch_room import kept, read_in_parts
 from storage.fetched import FetchedMedia
-from storage.fsspec_store import etag_of
+from storage.fsspec_listing import etag_of
 
 
 class FsspecReader:

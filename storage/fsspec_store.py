@@ -10,14 +10,14 @@ import contextlib
 import hashlib
 import logging
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import fsspec
 
 from storage.backends import Entry, Piece
 from storage.faults import redact, without_password
+from storage.fsspec_listing import list_files
 
 logger = logging.getLogger(__name__)
 
@@ -85,21 +85,8 @@ class FsspecBackend:
         return True
 
     def page(self, prefix: str, after: str) -> tuple[Iterator[Entry], bool]:
-        """The whole listing, sorted in memory: fsspec has no other."""
-        return self._entries(prefix, after), False
-
-    def _entries(self, prefix: str, after: str) -> Iterator[Entry]:
-        folder = prefix.rpartition("/")[0]
-        found: Mapping[str, Mapping[str, Any]] = self._filesystem.find(self._path(folder).rstrip("/"), detail=True)
-        by_path = {name[len(self._base) + 1 :]: info for name, info in found.items()}
-        for path in sorted(by_path, key=str.encode):
-            if path.startswith(prefix) and path > after:
-                yield Entry(
-                    path=path,
-                    size_bytes=int(by_path[path].get("size") or 0),
-                    etag=etag_of(by_path[path]),
-                    modified=_modified(by_path[path]),
-                )
+        """The whole listing, one folder at a time."""
+        return list_files(self._filesystem, self._base, prefix, after), False
 
     def names(self, folder: str) -> None:
         """Nothing is quicker than a listing."""
@@ -175,22 +162,3 @@ def missing_package(scheme: str) -> str:
     if extra is None:
         return f"install the fsspec package for {scheme!r}"
     return f"{scheme}:// needs the package {_PACKAGES[extra]}: install it, or this project with the extra {extra!r}"
-
-
-def etag_of(info: Mapping[str, Any]) -> str:
-    """What a file system says of a file's content: ETag, checksum, else time of change and size; may be empty."""
-    for key in ("ETag", "etag", "md5Hash", "content_md5"):
-        if info.get(key):
-            return str(info[key]).strip('"')
-    modified = _modified(info)
-    return f"{modified:.6f}-{info.get('size')}" if modified else ""
-
-
-def _modified(info: Mapping[str, Any]) -> float:
-    for key in ("LastModified", "mtime", "last_modified", "updated", "created"):
-        value = info.get(key)
-        if isinstance(value, datetime):
-            return value.timestamp()
-        if isinstance(value, (int, float)):
-            return float(value)
-    return 0.0

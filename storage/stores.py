@@ -6,6 +6,7 @@ for what other file systems lack. Credentials, region and endpoint come from the
 
 import errno
 import io
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Final, TypeVar
 
 from records.errors import UserError
 from storage.backends import DELETE_PATHS, Backend, Entry, Piece, path_order
-from storage.faults import RetryConfig, TimeLimits, redact, with_retries
+from storage.faults import RetryConfig, TimeLimits, is_transient, redact, with_retries
 from storage.open_backend import open_backend
 from storage.range_reader import RangeReader
 from storage.store_errors import raise_typed
@@ -171,9 +172,11 @@ class Store:
                         )
                     after = entry.path
                     yield entry
-            except OSError as error:
-                raise_typed(self.root, prefix, error)
-                raise
+            except Exception as error:
+                more = is_transient(error)  # what came is not asked for again
+                if not more:
+                    raise_typed(self.root, prefix, error)
+                    raise
 
     def entry(self, path: str) -> Entry:
         """One object's entry of the listing.
@@ -187,7 +190,13 @@ class Store:
         return found
 
     def _page(self, prefix: str, after: str) -> tuple[Iterator[Entry], bool]:
-        return self._guarded(prefix, lambda: self._backend.page(prefix, after))
+        """The next entries, the first of them in hand: so each page that is begun again after a fault goes on."""
+
+        def begin() -> tuple[Iterator[Entry], bool]:
+            entries, more = self._backend.page(prefix, after)
+            return itertools.chain(list(itertools.islice(entries, 1)), entries), more
+
+        return self._guarded(prefix, begin)
 
     def names(self, folder: str) -> Iterator[str]:
         """Names of the objects right in a folder (its path ends in `/`), in no order: the quickest listing there is."""
