@@ -1,6 +1,7 @@
 """What a store's errors mean, told by type and status code, and the one retry policy for those that may pass.
 
-Inner retries (botocore's, s3fs's) are switched off, so that attempts do not multiply: only here is waited.
+Inner retries (botocore's, s3fs's, gcsfs's, adlfs's) are switched off, so that attempts do not multiply: only here is
+waited.
 """
 
 import errno
@@ -15,6 +16,7 @@ import tenacity
 from botocore.parsers import ResponseParserError
 
 from records.errors import FailureKind
+from storage.fsspec_errors import fsspec_answer, fsspec_kind
 
 T = TypeVar("T")
 
@@ -70,7 +72,8 @@ STORE_ERRORS = (
     ResponseParserError,
     SpillError,
 )
-"""What reading from any store may raise: neither a bug of ours nor a `BadItemError`."""
+"""What reading from any store may raise, beside what `is_of_store` knows by name: neither a bug of ours nor a
+`BadItemError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,17 +135,17 @@ def s3_status(error: BaseException | None) -> tuple[int, str]:
     return 0, ""
 
 
-def _answered(error: BaseException) -> tuple[int, str]:
-    """The HTTP status behind an error, of any kind of store, and the error code of S3."""
+def answered(error: BaseException) -> tuple[int, str]:
+    """The HTTP status behind an error, of any kind of store, and the error code of S3 or Azure."""
     status, code = s3_status(error)
     if status == 0 and isinstance(error, (aiohttp.ClientResponseError, HttpStatusError)):
         status = error.status
-    return status, code
+    return (status, code) if status else fsspec_answer(error)
 
 
 def classify(error: BaseException) -> FailureKind | None:
     """What an error of a store means for the item being read, or None where it is none of a store's faults."""
-    status, code = _answered(error)
+    status, code = answered(error)
     if status:
         return _classify_status(status, code)
     if isinstance(error, (TimeoutError, boto.ConnectTimeoutError, boto.ReadTimeoutError)):
@@ -169,7 +172,7 @@ def classify(error: BaseException) -> FailureKind | None:
         return FailureKind.NOT_FOUND
     if isinstance(error, OSError) and error.errno in _UNREACHABLE_ERRNO:
         return FailureKind.UNREACHABLE
-    return None
+    return fsspec_kind(error)
 
 
 def _classify_status(status: int, code: str) -> FailureKind | None:
@@ -191,8 +194,13 @@ def is_refusal(error: BaseException) -> bool:
 
     An answer that the object ends before the range that was asked for is none.
     """
-    status, _ = _answered(error)
+    status, _ = answered(error)
     return status not in (0, 416) and classify(error) is None
+
+
+def is_of_store(error: BaseException) -> bool:
+    """Whether an error is a store's: of a type that it may raise, or one that gcsfs or adlfs is known to raise."""
+    return isinstance(error, STORE_ERRORS) or classify(error) is not None or answered(error)[0] != 0
 
 
 def is_of_content(error: OSError) -> bool:
@@ -221,11 +229,9 @@ def with_retries(config: RetryConfig, operation: Callable[[], T]) -> T:
 
 def describe(error: BaseException) -> str:
     """A few words on an error that cannot hold a credential: its code or its type, never its text."""
-    status, code = s3_status(error)
+    status, code = answered(error)
     if status:
-        return f"{code or 'error'} ({status})" if code != str(status) else f"HTTP {status}"
-    if isinstance(error, (aiohttp.ClientResponseError, HttpStatusError)):
-        return f"HTTP {error.status}"
+        return f"{code} ({status})" if code not in ("", str(status)) else f"HTTP {status}"
     if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
         return errno.errorcode[error.errno]
     return type(error).__name__

@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 from records.errors import BadItemError, FailureKind, UserError
 from records.items import CatalogItem
-from storage.faults import STORE_ERRORS, SpillError, classify, describe, redact, with_retries
+from storage.faults import SpillError, classify, describe, is_of_store, redact, with_retries
 from storage.fetch_check import CatalogCheck, ContradictionError
 from storage.fetch_config import FetchConfig
 from storage.fetch_fsspec import FsspecReader
@@ -102,7 +102,9 @@ def _typed(uri: str, read: Callable[[], T]) -> T:
         raise BadItemError(FailureKind.CHANGED, f"{redact(uri)}: {error}") from None
     except SpillError as error:
         raise BadItemError(FailureKind.NO_SPACE, str(error)) from None
-    except STORE_ERRORS as error:
+    except Exception as error:
+        if not is_of_store(error):
+            raise
         raise BadItemError(_kind_of(error), f"{redact(uri)}: {describe(error)}") from None
 
 

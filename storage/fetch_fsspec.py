@@ -10,6 +10,7 @@ from storage.fetch_check import CatalogCheck
 from storage.fetch_config import FetchConfig
 from storage.fetch_room import kept, read_in_parts
 from storage.fetched import FetchedMedia
+from storage.fsspec_client import tried_once
 from storage.fsspec_listing import etag_of
 
 
@@ -24,7 +25,7 @@ class FsspecReader:
     def __init__(self, config: FetchConfig, scheme: str) -> None:
         self._config = config
         try:
-            self._filesystem: Any = fsspec.filesystem(scheme, use_listings_cache=False)
+            self._filesystem: Any = tried_once(fsspec.filesystem(scheme, use_listings_cache=False))
         except TypeError as error:
             raise ValueError(f"{scheme}:// cannot be opened without further arguments") from error
 
@@ -33,7 +34,7 @@ class FsspecReader:
 
         Raises:
             BadItemError: `changed`, `too_large`.
-            Exception: Whatever `storage.faults.STORE_ERRORS` names, after the last try.
+            Exception: Whatever `storage.faults.is_of_store` knows, after the last try.
         """
         config, path = self._config, self._filesystem._strip_protocol(item.uri)
         start = item.byte_offset or 0

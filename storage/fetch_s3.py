@@ -27,7 +27,7 @@ class S3Reader:
 
         Raises:
             BadItemError: `changed`, `too_large`.
-            Exception: Whatever `storage.faults.STORE_ERRORS` names, after the last try.
+            Exception: Whatever `storage.faults.is_of_store` knows, after the last try.
         """
         if item.byte_offset is not None and item.size_bytes == 0:
             return FetchedMedia.empty(0)

@@ -17,6 +17,7 @@ import fsspec
 
 from storage.backends import Entry, Piece
 from storage.faults import redact, without_password
+from storage.fsspec_client import tried_once
 from storage.fsspec_listing import list_files
 
 logger = logging.getLogger(__name__)
@@ -30,9 +31,9 @@ class FsspecBackend:
     """A folder or prefix of a file system that fsspec knows."""
 
     def __init__(self, uri: str) -> None:
-        self._filesystem: Any
-        self._filesystem, self._base = fsspec.core.url_to_fs(uri, use_listings_cache=False)
-        self._base = self._base.rstrip("/")
+        filesystem, base = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+        self._filesystem: Any = tried_once(filesystem)
+        self._base: str = base.rstrip("/")
         self._root = without_password(uri).rstrip("/") + "/"
         self._is_output = False
 
@@ -104,7 +105,7 @@ class FsspecBackend:
     def delete(self, paths: Sequence[str]) -> None:
         """Removes objects one by one."""
         for path in paths:
-            if self._filesystem.exists(self._path(path)):
+            if self._exists(path):
                 self._filesystem.rm_file(self._path(path))
 
     def retract(self, path: str, token: str) -> None:
@@ -123,7 +124,7 @@ class FsspecBackend:
 
     def finish_upload(self, path: str, token: str, receipts: Sequence[str], size_bytes: int) -> bool:
         """Streams the pieces into one object, which such file systems show once it is closed. Looks, then writes."""
-        created = not self._filesystem.exists(self._path(path))
+        created = not self._exists(path)
         if created:
             self._filesystem.makedirs(self._path(path).rpartition("/")[0], exist_ok=True)
             with self._filesystem.open(self._path(path), "wb") as file:
@@ -151,6 +152,14 @@ class FsspecBackend:
     def sweep(self, min_age_seconds: float) -> int:
         """Nothing is left behind but uploads, which `open_uploads` names."""
         return 0
+
+    def _exists(self, path: str) -> bool:
+        """Whether there is an object; fsspec's own `exists` takes every error for a no."""
+        try:
+            self._filesystem.info(self._path(path))
+        except FileNotFoundError:
+            return False
+        return True
 
     def _path(self, path: str) -> str:
         return f"{self._base}/{path}"
