@@ -1,11 +1,13 @@
 """Items from any other file system that fsspec knows: Google Cloud Storage, Azure and the rest."""
 
+from dataclasses import replace
 from typing import Any
 
 import fsspec
 
+from records.errors import BadItemError, FailureKind
 from records.items import CatalogItem
-from storage.faults import with_retries
+from storage.faults import answered, with_retries
 from storage.fetch_check import CatalogCheck
 from storage.fetch_config import FetchConfig
 from storage.fetch_room import kept, read_in_parts
@@ -32,26 +34,45 @@ class FsspecReader:
     def read(self, item: CatalogItem, check: CatalogCheck) -> FetchedMedia:
         """The item's bytes, large ones in parts; looked at again behind the last, so that all are of one version.
 
+        Such a file system cannot be asked for one version of an object. The second look is left out where nothing can
+        be told from it: one part, and no ETag in the catalog or none of the store.
+
         Raises:
             BadItemError: `changed`, `too_large`.
             Exception: Whatever `storage.faults.is_of_store` knows, after the last try.
         """
         config, path = self._config, self._filesystem._strip_protocol(item.uri)
-        start = item.byte_offset or 0
 
-        def look() -> int | None:
+        def look(against: CatalogCheck) -> tuple[int | None, str]:
             info = self._filesystem.info(path)
-            size = item.size_bytes if item.byte_offset is not None else info.get("size")
-            check(size, etag_of(info))
-            return size
+            size, etag = item.size_bytes if item.byte_offset is not None else info.get("size"), etag_of(info)
+            against(size, etag)
+            return size, etag
 
-        size_bytes = with_retries(config.retry, look)
+        size_bytes, etag = with_retries(config.retry, lambda: look(check))
+        in_parts = size_bytes is not None and size_bytes > config.part_bytes
+        try:
+            media = self._read_known(path, item.byte_offset, size_bytes, check)
+        except Exception as error:
+            if answered(error)[0] == 416:
+                raise BadItemError(FailureKind.CHANGED, "it ends before this range begins") from None
+            raise
+        with kept(media):
+            if in_parts or (etag and item.etag):
+                again = check if item.etag else CatalogCheck(replace(item, etag=etag), config.max_bytes)
+                with_retries(config.retry, lambda: look(again))
+        return media
+
+    def _read_known(
+        self, path: str, byte_offset: int | None, size_bytes: int | None, check: CatalogCheck
+    ) -> FetchedMedia:
+        config, start = self._config, byte_offset or 0
         if size_bytes is None:
             return with_retries(config.retry, lambda: self._read_unknown(path, check))
 
         def read(first: int, end: int) -> None:
             def once() -> None:
-                whole = item.byte_offset is None and end - first == size_bytes
+                whole = byte_offset is None and end - first == size_bytes
                 part = {} if whole else {"start": start + first, "end": start + end}
                 data = self._filesystem.cat_file(path, **part)
                 check(size_bytes - (end - first) + len(data), "")
@@ -62,8 +83,6 @@ class FsspecReader:
 
         with kept(with_retries(config.retry, lambda: config.spill.room(size_bytes))) as media:
             read_in_parts(size_bytes, config.part_bytes, config.parts_at_once, read)
-            if size_bytes > config.part_bytes:
-                with_retries(config.retry, look)
         return media
 
     def facts(self, uri: str) -> tuple[int, str]:
