@@ -38,7 +38,7 @@ def test_a_planned_run_begins_with_all_its_engines_and_after_lost_nodes_with_tho
     assert plan.stages["caption"].workers == 4
     specs = with_plan(plan)
     whole = Cluster(kinds=(GPU_GROUP.kind(),))
-    assert make_phases(specs, CAPTION, whole.capacity()) == plan.phases
+    assert make_phases(specs, CAPTION, whole) == plan.phases
     before = place_stages(specs, CAPTION, whole, 10_000, MOST)
     assert (before["caption"].initial_actors, before["caption"].max_actors) == (4, 4)
     two = Cluster(kinds=(replace(GPU_GROUP.kind(), count=2),))
