@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 from records.errors import UserError
-from storage.metadata import ID_COLUMNS
 
+ID_COLUMNS = ("video_id", "item", "id")
 URI_COLUMNS = ("uri", "url", "path", "file_name")
 TITLE_COLUMNS = ("title",)
 SIZE_COLUMNS = ("size_bytes",)
@@ -74,16 +74,3 @@ def _hint(columns: Sequence[str], role: str, given: str, usual: Iterable[str]) -
 def _listed(columns: Sequence[str], most: int = 12) -> str:
     shown = ", ".join(columns[:most])
     return f"{shown} and {len(columns) - most} more" if len(columns) > most else shown or "none"
-
-
-__all__ = [
-    "ETAG_COLUMNS",
-    "ID_COLUMNS",
-    "SIZE_COLUMNS",
-    "TITLE_COLUMNS",
-    "URI_COLUMNS",
-    "Columns",
-    "chosen",
-    "parse_columns",
-    "required",
-]

@@ -6,6 +6,7 @@ from typing import Any
 
 from records.errors import UserError
 from records.items import Metadata
+from storage.columns import ID_COLUMNS, TITLE_COLUMNS, chosen
 from storage.faults import redact
 from storage.line_files import read_lines, text_of
 from storage.source_objects import split_uri
@@ -13,14 +14,11 @@ from storage.stores import Store
 
 logger = logging.getLogger(__name__)
 
-ID_COLUMNS = ("video_id", "item", "id")
-"""Names under which an id is looked for, the first that is there."""
-
-TITLE_COLUMN = "title"
-
 
 def read_metadata(uri: str) -> Iterator[tuple[str, Metadata]]:
     """Id and metadata of every line, streamed. An empty or missing cell is left out; `title` may be absent altogether.
+
+    Columns are found by the names of a list's, whatever their case.
 
     Raises:
         UserError: No such file, no known format, no id column, or a broken line (named by its number).
@@ -33,19 +31,22 @@ def read_metadata(uri: str) -> Iterator[tuple[str, Metadata]]:
 def _rows(where: str, lines: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[tuple[str, Metadata]]:
     titled = False
     line: Mapping[str, Any] = {}
+    columns: tuple[str, ...] = ()
+    column = titles = None
     for number, line in lines:
-        titled = titled or TITLE_COLUMN in line
-        column = next((name for name in ID_COLUMNS if name in line), None)
+        if columns != (columns := tuple(line)):
+            column, titles = chosen(columns, "", ID_COLUMNS), chosen(columns, "", TITLE_COLUMNS)
+            titled = titled or titles is not None
         if column is None:
             raise UserError(f"{where}: row {number} has no column {' or '.join(ID_COLUMNS)}")
-        values = {key: text_of(value) for key, value in line.items() if key != column}
+        values = {key: text_of(value) for key, value in line.items() if key not in (column, titles)}
         video_id = text_of(line[column])
         if not video_id:
             raise UserError(f"{where}: row {number} has an empty {column}")
-        title = values.pop(TITLE_COLUMN, "")
+        title = text_of(line[titles]) if titles is not None else ""
         yield video_id, Metadata(title=title, extra={key: text for key, text in values.items() if text})
     if line and not titled:
-        logger.warning("%s has no column %r, so it names no title; it has %s", where, TITLE_COLUMN, ", ".join(line))
+        logger.warning("%s has no column 'title', so it names no title; it has %s", where, ", ".join(line))
 
 
 def overlaid(below: Metadata, above: Metadata) -> Metadata:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from records.errors import UserError
 from records.items import Metadata
+from storage.columns import ID_COLUMNS, TITLE_COLUMNS, chosen
 from storage.line_files import read_header
-from storage.metadata import ID_COLUMNS, TITLE_COLUMN, read_metadata
+from storage.metadata import read_metadata
 from storage.source_items import LeftOut, LeftOutReason, SourceItem, media_extension, shown
 from storage.stores import Store
 
@@ -86,7 +87,7 @@ class FileSource:
         except UserError as error:
             logger.warning("%s", error)
             return False
-        return TITLE_COLUMN in columns and any(column in columns for column in ID_COLUMNS)
+        return all(chosen(columns, "", names) is not None for names in (TITLE_COLUMNS, ID_COLUMNS))
 
     def _media_files(self) -> Iterator[SourceItem | LeftOut]:
         for entry in self.store.list():

@@ -9,6 +9,7 @@ import pytest
 from records.errors import UserError
 from records.items import Metadata
 from storage.metadata import read_metadata
+from storage.sources import open_source
 from storage.stores import Store
 
 WANTED = [
@@ -44,6 +45,20 @@ def test_a_table_without_titles_is_told(tmp_path: Path, caplog: pytest.LogCaptur
     (said,) = [record.getMessage() for record in caplog.records]
     assert "named.csv has no column 'title'" in said
     assert "id, name" in said
+
+
+def test_columns_are_found_whatever_their_case(tmp_path: Path) -> None:
+    wanted = [("1", Metadata(title="A", extra={"Views": "3"}))]
+    for header in ("Video_ID,Title,Views", "id,TITLE,Views", "Item,title,Views"):
+        (tmp_path / "m.csv").write_text(f"{header}\n1,A,3\n")
+        assert list(read_metadata(str(tmp_path / "m.csv"))) == wanted
+    (tmp_path / "1.mp4").write_bytes(b"x")
+    assert list(open_source(str(tmp_path)).titles()) == []
+    source = open_source(str(tmp_path))
+    list(source.items())
+    assert list(source.titles()) == wanted, "beside the files too"
+    (tmp_path / "m.jsonl").write_text('{"ID": 1, "Title": "A"}\n{"title": "B", "id": 2, "n": null}\n')
+    assert list(read_metadata(str(tmp_path / "m.jsonl"))) == [("1", Metadata(title="A")), ("2", Metadata(title="B"))]
 
 
 def test_a_file_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
