@@ -1,9 +1,11 @@
 """Tables of the catalogue's owner, line by line: CSV, TSV, JSON Lines or Parquet."""
 
 import csv
+import functools
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +15,12 @@ from records.errors import UserError
 from storage.faults import redact
 from storage.stores import Store
 
-LINE_ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+PARQUET_ENDING = ".parquet"
+LINE_ENDINGS = (".csv", ".tsv", PARQUET_ENDING, ".jsonl", ".ndjson")
+
+MAX_CELL_CHARACTERS = 16 * 1024**2
+"""Longest cell of a CSV or TSV file: one without a closing quote would take all that follows into memory."""
+csv.field_size_limit(MAX_CELL_CHARACTERS)  # Python has one limit for a process, of 131,072 unless it is set
 
 _BATCH_ROWS = 8192
 _AHEAD_BYTES = 8 * 1024**2
@@ -21,22 +28,37 @@ _BROKEN = (csv.Error, ValueError, OverflowError, KeyError, RecursionError, pa.Ar
 """ValueErrors are broken JSON and Unicode and numbers of thousands of digits; an unknown time zone is a KeyError."""
 
 
-def read_lines(store: Store, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+class _HeaderError(ValueError):
+    """The names of a table's columns cannot be told apart."""
+
+
+def _any_schema(schema: pa.Schema) -> None:
+    """Takes every table as it is."""
+
+
+def read_lines(
+    store: Store, name: str, check: Callable[[pa.Schema], None] = _any_schema
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Each line with its number from 1, streamed. Columns of bytes are left out.
 
+    Args:
+        store: Where the table lies.
+        name: Its path there.
+        check: Sees the schema of a Parquet file before its first line, columns of bytes included; may raise.
+
     Raises:
-        UserError: No such file, no known format, or a broken line, named by its number.
+        UserError: No such file, no known format, two columns of one name, or a broken line, named by its number.
     """
     where = redact(store.uri(name))
     plain = name.partition("?")[0].lower()
-    reader = next((reader for ending, reader in _READERS.items() if plain.endswith(ending)), None)
-    if reader is None:
+    ending = next((ending for ending in LINE_ENDINGS if plain.endswith(ending)), None)
+    if ending is None:
         raise UserError(f"{where}: no table that can be read: it must be one of {', '.join(LINE_ENDINGS)}")
     try:
-        file = store.open_input(name, max_ahead_bytes=0 if plain.endswith(".parquet") else _AHEAD_BYTES)
+        file = store.open_input(name, max_ahead_bytes=0 if ending == PARQUET_ENDING else _AHEAD_BYTES)
     except FileNotFoundError:
         raise UserError(f"{where}: there is no such file") from None
-    return _numbered(where, file, reader)
+    return _numbered(where, file, _READERS.get(ending) or functools.partial(_parquet_lines, check=check))
 
 
 def _numbered(
@@ -49,6 +71,8 @@ def _numbered(
                 yield number, line
     except UserError:
         raise
+    except _HeaderError as error:
+        raise UserError(f"{where}: {error}") from None
     except _BROKEN as error:
         # What JSON says of lines and columns is of the one line that it was given.
         text = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
@@ -73,10 +97,19 @@ def text_of(value: object) -> str:
 
 def _csv_lines(file: io.BufferedReader, delimiter: str = ",") -> Iterator[Mapping[str, Any]]:
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    for line in csv.DictReader(text, delimiter=delimiter, strict=True):
+    reader = csv.DictReader(text, delimiter=delimiter, strict=True)
+    reader.fieldnames = names = [name.strip() for name in reader.fieldnames or ()]
+    _refuse_repeated([name for name in names if name])
+    for line in reader:
         if None in line:
             raise csv.Error("more cells than the header has")
         yield line
+
+
+def _refuse_repeated(names: Sequence[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise _HeaderError(f"several columns are named {repeated[0][:40]!r}")
 
 
 def _tsv_lines(file: io.BufferedReader) -> Iterator[Mapping[str, Any]]:
@@ -92,8 +125,10 @@ def _json_lines(file: io.BufferedReader) -> Iterator[Mapping[str, Any]]:
             yield line
 
 
-def _parquet_lines(file: io.BufferedReader) -> Iterator[Mapping[str, Any]]:
+def _parquet_lines(file: io.BufferedReader, check: Callable[[pa.Schema], None]) -> Iterator[Mapping[str, Any]]:
     table = pq.ParquetFile(file)
+    check(table.schema_arrow)
+    _refuse_repeated(table.schema_arrow.names)
     columns = [field.name for field in table.schema_arrow if not holds_bytes(field.type)]
     for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
         yield from batch.to_pylist()
@@ -111,10 +146,17 @@ def is_bytes(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds texts, or nothing at all."""
+    if pa.types.is_dictionary(kind):
+        return is_text(kind.value_type)
+    types = pa.types
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind) or types.is_null(kind)
+
+
 _READERS = {
     ".csv": _csv_lines,
     ".tsv": _tsv_lines,
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
-    ".parquet": _parquet_lines,
 }

@@ -5,11 +5,14 @@ and `etag` are held against what is read, where they are there. A list is truste
 name any object that the job can open.
 """
 
+import functools
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin
+
+import pyarrow as pa
 
 from records.errors import UserError
 from records.items import Metadata
@@ -23,9 +26,12 @@ from storage.columns import (
     chosen,
     required,
 )
-from storage.line_files import LINE_ENDINGS, read_lines, text_of
+from storage.line_files import LINE_ENDINGS, holds_bytes, is_text, read_lines, text_of
 from storage.source_items import LeftOut, LeftOutReason, SourceItem, shown
 from storage.source_objects import SourceObject, has_unicode_name, is_web, source_objects
+
+_NO_ID = "and an id is text or a whole number"
+_NO_URI = "and a URI is text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +57,14 @@ class ListSource:
         """One item a line, in order.
 
         Raises:
-            UserError: A list has no column for ids or URIs, or cannot be read.
+            UserError: A list has no column for ids or URIs, one of another type, or cannot be read.
         """
         for source in source_objects(self.uri, LINE_ENDINGS):
             path = source.entry.path
             if not has_unicode_name(source):
                 yield LeftOut(reason=LeftOutReason.BROKEN_FILE, name=f"{shown(path)}: its name is no Unicode")
                 continue
-            for number, line in read_lines(source.store, path):
+            for number, line in read_lines(source.store, path, functools.partial(self._check_types, source.name)):
                 if number == 1:
                     self._check(source, list(line))
                 yield self._item(source, number, line)
@@ -73,14 +79,30 @@ class ListSource:
         if self.columns.title:
             required(source.name, columns, "title", self.columns.title, TITLE_COLUMNS)
 
+    def _check_types(self, where: str, schema: pa.Schema) -> None:
+        """Of a Parquet file: ids may be texts or whole numbers, URIs texts alone."""
+        plain = [column.name for column in schema if not holds_bytes(column.type)]
+        for given, usual, words in (
+            (self.columns.id, ID_COLUMNS, _NO_ID),
+            (self.columns.uri, URI_COLUMNS, _NO_URI),
+        ):
+            name = chosen(plain, given, usual) or chosen(schema.names, given, usual)
+            kind = None if name is None else schema.field(name).type
+            if kind is not None and not is_text(kind) and (words is _NO_URI or not pa.types.is_integer(kind)):
+                raise UserError(f"{where}: column {name} is {kind}, {words}")
+
     def _item(self, source: SourceObject, number: int, line: Mapping[str, Any]) -> SourceItem | LeftOut:
         roles = self._roles_of(tuple(line))
         where = f"{source.name}, row {number}"
         uri = text_of(line[roles.uri]).strip() if roles.uri is not None else ""
+        if roles.uri is not None and not isinstance(line[roles.uri], str | None):
+            raise UserError(f"{where}: column {roles.uri} is {type(line[roles.uri]).__name__}, {_NO_URI}")
         if not uri:
             return LeftOut(reason=LeftOutReason.NO_URI, name=where)
         if roles.id is None or not text_of(line[roles.id]):
             return LeftOut(reason=LeftOutReason.BAD_ID, name=where)
+        if type(line[roles.id]) not in (str, int):
+            raise UserError(f"{where}: column {roles.id} is {type(line[roles.id]).__name__}, {_NO_ID}")
         used = {roles.id, roles.uri, roles.title, roles.size, roles.etag}
         extra = {name: text for name, value in line.items() if name not in used and (text := text_of(value))}
         title = text_of(line[roles.title]) if roles.title is not None else ""

@@ -10,6 +10,7 @@ import pytest
 from records.errors import BadItemError, FailureKind, UserError
 from records.items import CatalogItem, Metadata
 from storage.fetch import FetchConfig, Fetcher
+from storage.line_files import MAX_CELL_CHARACTERS
 from storage.source_items import SourceItem
 from storage.stores import Store
 from tests.storage.listings import listed
@@ -122,6 +123,7 @@ def test_columns_by_the_users_names(tmp_path: Path) -> None:
         ("id,uri\n", "", "no lines with an id and a URI in it"),
         ("", "", "no lines with an id and a URI in it"),
         ("id,uri\n1,a,b\n", "", "row 1 cannot be read: more cells"),
+        ("id,uri,title, title\n1,a,b,c\n", "", "l.csv: several columns are named 'title'$"),
         ("id,uri,size_bytes\n1,a,big\n", "", "size_bytes is no whole number: 'big'"),
         ("id,uri\n1,\n2\n", "", r"no lines with an id and a URI in it \(no_uri: .*row 1\)"),
     ],
@@ -131,6 +133,64 @@ def test_mistakes_get_one_line(tmp_path: Path, text: str, columns: str, words: s
     with pytest.raises(UserError, match=words) as caught:
         listed(str(tmp_path / "l.csv"), columns=columns)
     assert "\n" not in str(caught.value)
+
+
+def test_spaces_around_names_long_cells_and_columns_without_a_name(tmp_path: Path) -> None:
+    notes = "x" * 1_000_000
+    (tmp_path / "l.csv").write_text(f"id, uri , notes,,\n1,a.mp4,{notes},,\n")
+    ((item,), _) = listed(str(tmp_path / "l.csv"))
+    assert (item.uri, item.metadata) == (f"{tmp_path}/a.mp4", Metadata(extra={"notes": notes}))
+    (tmp_path / "l.csv").write_text(f"id,uri,notes\n1,a.mp4,{'x' * (MAX_CELL_CHARACTERS + 1)}\n")
+    with pytest.raises(UserError, match="row 1 cannot be read: field larger than field limit"):
+        listed(str(tmp_path / "l.csv"))
+
+
+@pytest.mark.parametrize(
+    ("ids", "uris", "words"),
+    [
+        (pa.array([1.0, None]), ["a", "b"], "column id is double, and an id is text or a whole number"),
+        (pa.array([["a"], ["b"]]), ["a", "b"], "column id is list<.*>, and an id is text or a whole number"),
+        (pa.array([b"a", b"b"]), ["a", "b"], "column id is binary, and an id is text or a whole number"),
+        (pa.array([True, False]), ["a", "b"], "column id is bool, and"),
+        (["1", "2"], pa.array([1, 2]), "column uri is int64, and a URI is text"),
+        (["1", "2"], pa.array([["a"], ["b"]]), "column uri is list<.*>, and a URI is text"),
+        (["1", "2"], pa.array([b"a", b"b"]), "column uri is binary, and a URI is text"),
+    ],
+)
+def test_parquet_columns_of_the_wrong_type_are_named(tmp_path: Path, ids: object, uris: object, words: str) -> None:
+    pq.write_table(pa.table({"id": ids, "uri": uris}), tmp_path / "l.parquet")
+    with pytest.raises(UserError, match=rf"l\.parquet: {words}") as caught:
+        listed(str(tmp_path / "l.parquet"), "list")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint8(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+def test_ids_of_other_types_in_parquet(tmp_path: Path, kind: pa.DataType) -> None:
+    ids = pa.array([7, None] if pa.types.is_integer(kind) else ["7", None], kind)
+    pq.write_table(pa.table({"id": ids, "uri": ["a", "b"], "video_id": [b"x", b"y"]}), tmp_path / "l.parquet")
+    items, left_out = listed(str(tmp_path / "l.parquet"), "list")
+    assert ([item.video_id for item in items], list(left_out)) == (["7"], ["bad_id"])
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('"id": 1.5, "uri": "a"', "column id is float, and an id is text or a whole number"),
+        ('"id": NaN, "uri": "a"', "column id is float"),
+        ('"id": true, "uri": "a"', "column id is bool"),
+        ('"id": ["a"], "uri": "a"', "column id is list"),
+        ('"id": "2", "uri": {"path": "a"}', "column uri is dict, and a URI is text"),
+        ('"id": "2", "uri": 0', "column uri is int"),
+        ('"id": "2", "uri": []', "column uri is list"),
+    ],
+)
+def test_json_values_of_the_wrong_type_name_the_row(tmp_path: Path, line: str, words: str) -> None:
+    (tmp_path / "l.jsonl").write_text(f'{{"id": 1, "uri": "a"}}\n{{{line}}}\n')
+    with pytest.raises(UserError, match=rf"l\.jsonl, row 2: {words}"):
+        listed(str(tmp_path / "l.jsonl"))
+    (tmp_path / "l.jsonl").write_text('{"id": 1, "uri": "a"}\n{"id": null, "uri": "a"}\n{"id": 3, "uri": null}\n')
+    items, left_out = listed(str(tmp_path / "l.jsonl"))
+    assert ([item.video_id for item in items], set(left_out)) == (["1"], {"bad_id", "no_uri"})
 
 
 @pytest.mark.parametrize("text", ["id", "id=", "clip=x", "id=a,,"])
