@@ -73,7 +73,10 @@ class HttpBackend:
     def page(self, prefix: str, after: str) -> tuple[Iterator[Entry], bool]:
         """The one object of that very name: web servers list nothing that can be relied on."""
         if not prefix:
-            raise UserError(f"{self.root}: a web server has no listing: name a list, a tar or a Parquet file of it")
+            raise UserError(
+                f"{self.root}: a web server has no listing: name a list, a tar or a Parquet file of it, and with "
+                "--format what it is where its name does not say so"
+            )
         return iter(() if after else (self._entry(prefix),)), False
 
     def names(self, folder: str) -> None:

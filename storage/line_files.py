@@ -1,4 +1,7 @@
-"""Tables of the catalogue's owner, line by line: CSV, TSV, JSON Lines or Parquet."""
+"""Tables of the catalogue's owner, line by line: CSV, TSV, JSON Lines or Parquet.
+
+What a table is shows its name, or how it begins where the name has no ending of these.
+"""
 
 import csv
 import functools
@@ -22,6 +25,7 @@ MAX_CELL_CHARACTERS = 16 * 1024**2
 """Longest cell of a CSV or TSV file: one without a closing quote would take all that follows into memory."""
 csv.field_size_limit(MAX_CELL_CHARACTERS)  # Python has one limit for a process, of 131,072 unless it is set
 
+_SNIFFED_BYTES = 16 * 1024
 _BATCH_ROWS = 8192
 _AHEAD_BYTES = 8 * 1024**2
 _BROKEN = (csv.Error, ValueError, OverflowError, KeyError, RecursionError, pa.ArrowException, OSError)
@@ -51,14 +55,29 @@ def read_lines(
     """
     where = redact(store.uri(name))
     plain = name.partition("?")[0].lower()
-    ending = next((ending for ending in LINE_ENDINGS if plain.endswith(ending)), None)
-    if ending is None:
-        raise UserError(f"{where}: no table that can be read: it must be one of {', '.join(LINE_ENDINGS)}")
     try:
+        ending = next((ending for ending in LINE_ENDINGS if plain.endswith(ending)), None) or _sniffed(store, name)
+        if ending is None:
+            kinds = ", ".join(LINE_ENDINGS)
+            raise UserError(
+                f"{where}: no table that can be read: it must be one of {kinds} by its name or its first line"
+            )
         file = store.open_input(name, max_ahead_bytes=0 if ending == PARQUET_ENDING else _AHEAD_BYTES)
     except FileNotFoundError:
         raise UserError(f"{where}: there is no such file") from None
     return _numbered(where, file, _READERS.get(ending) or functools.partial(_parquet_lines, check=check))
+
+
+def _sniffed(store: Store, name: str) -> str | None:
+    """The ending that a table should have by how it begins; None where that is no table's."""
+    with store.open_input(name) as file:
+        start = file.peek(_SNIFFED_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()[:_SNIFFED_BYTES]
+    first = start.partition(b"\n")[0]
+    if start.startswith(b"PAR1"):
+        return PARQUET_ENDING
+    if b"\0" in start or start.startswith(b"["):
+        return None
+    return ".jsonl" if start.startswith(b"{") else ".tsv" if b"\t" in first else ".csv" if b"," in first else None
 
 
 def _numbered(

@@ -92,17 +92,32 @@ def broken_file(source: SourceObject, error: Exception) -> LeftOut:
 
 
 def source_objects(uri: str, endings: tuple[str, ...]) -> Iterator[SourceObject]:
-    """The object where the URI's name has one of these endings, else all below that folder that have, in order.
+    """The object that a URI names, or all objects of a folder whose names have one of these endings, in order.
 
     Names with a part that starts with a dot or an underscore (`_SUCCESS`, `_temporary/`) are left out.
     """
-    if object_name(uri).endswith(endings) and (one := open_object(uri)) is not None:
+    if (object_name(uri).endswith(endings) or _is_object(uri)) and (one := open_object(uri)) is not None:
         yield one
         return
     store = Store.open(uri)
     for entry in store.list():
         if entry.path.lower().endswith(endings) and not is_hidden(entry.path):
             yield SourceObject(store=store, entry=entry, uri=store.uri(entry.path))
+
+
+def _is_object(uri: str) -> bool:
+    """Whether a URI whose name says nothing is one object; what is empty in a store may stand for a folder."""
+    if "://" not in uri:
+        return os.path.isfile(uri)
+    if is_web(uri):
+        return True
+    folder, name = split_uri(uri)
+    if folder.endswith(":/"):
+        return False  # a whole bucket
+    try:
+        return Store.open(folder).size(name) > 0
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return False
 
 
 def is_hidden(path: str) -> bool:

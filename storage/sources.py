@@ -34,6 +34,7 @@ __all__ = ["Source", "SourceFormat", "SourceItem", "open_source"]
 
 _LOOKED_AT = 1000
 _NAME_IT = "say which with --format"
+_SAY = "say what it is with --format"
 _PURE_LISTS = tuple(ending for ending in LINE_ENDINGS if ending not in PARQUET_ENDINGS)
 
 
@@ -118,7 +119,9 @@ def recognised(uri: str) -> SourceFormat:
         # Without either column, what reads it says what it misses.
         return _parquet_format(one) or SourceFormat.PARQUET
     if "://" not in uri and os.path.isfile(uri):
-        raise UserError(f"{uri} is one file, and no list, tar or Parquet file: name the folder it is in")
+        raise UserError(
+            f"{uri} is one file, and no list, tar or Parquet file by its name: name the folder it is in, or {_SAY}"
+        )
     store = Store.open(uri)
     shown, parquet = _shown(store)
     if parquet is not None:

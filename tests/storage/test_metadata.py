@@ -76,7 +76,9 @@ def test_a_file_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.Monkey
         ("a.jsonl", '{"id": 1}\n{"id": \n', "row 2 cannot be read: Expecting value$"),
         ("a.jsonl", '{"id": 1}\n[1]\n', "row 2 cannot be read: not an object"),
         ("a.csv", "id,title\n1,\udcff\n", "row 1 cannot be read"),
-        ("a.txt", "", "must be one of .csv, .tsv, .parquet, .jsonl"),
+        ("a.txt", "", "must be one of .csv, .tsv, .parquet, .jsonl, .ndjson by its name or its first line$"),
+        ("a.txt", "titles\nof videos\n", "no table that can be read"),
+        ("a.json", '[{"id": 1, "title": "x"}]', "no table that can be read"),
         ("a.parquet", "nonsense that is no parquet", "row 1 cannot be read"),
     ],
 )

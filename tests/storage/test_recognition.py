@@ -16,8 +16,10 @@ from storage.source_objects import source_objects
 from storage.source_webdataset import tar_items
 from storage.sources import SourceFormat, open_source, recognised
 from storage.stores import Store
+from tests.s3 import S3Server
 from tests.storage.listings import listed
 from tests.storage.tars import tar_of
+from tests.web import WebServer
 
 
 def parquet(folder: Path, **columns: list[object]) -> bytes:
@@ -75,7 +77,7 @@ def test_what_is_several_things_or_none(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="empty/: nothing is in it"):
         recognised(str(tmp_path / "empty"))
     (tmp_path / "clip.mp4").touch()
-    with pytest.raises(UserError, match=r"clip.mp4 is one file, and no list, tar or Parquet file: name the folder"):
+    with pytest.raises(UserError, match=r"clip.mp4 is one file, and no list, tar or Parquet file by its name: name"):
         recognised(str(tmp_path / "clip.mp4"))
     for name in ("absent.csv", "absent.tar", "absent.parquet"):
         with pytest.raises(UserError, match="there is no such file"):
@@ -216,3 +218,40 @@ def test_a_number_of_thousands_of_digits_is_a_line_that_cannot_be_read(tmp_path:
     (tmp_path / "a.jsonl").write_text('{"id":"1","uri":"a"}\n{"id":"2","uri":"b","n":' + "1" * 5000 + "}\n")
     with pytest.raises(UserError, match=r"a\.jsonl: row 2 cannot be read: Exceeds the limit"):
         listed(str(tmp_path / "a.jsonl"))
+
+
+def one_of_each(folder: Path) -> dict[str, tuple[str, bytes]]:
+    """Name without an ending to the format that is named for it, and content."""
+    return {
+        "shard-000": ("webdataset", tar_of(folder / "a.tar", {"1.mp4": b"x"}).read_bytes()),
+        "videos": ("parquet", parquet(folder, id=["1"], video=[b"x"])),
+        "uris": ("list", parquet(folder, id=["1"], uri=["x"])),
+        "export": ("list", b"\xef\xbb\xbfid,uri\n1,x\n"),
+        "tabs.txt": ("list", b"id\turi\ttitle\n1\tx\ta, b\n"),
+        "items.json": ("list", b'\n{"id": 1, "uri": "x"}\n'),
+    }
+
+
+def test_an_object_is_what_format_says_whatever_its_name(store: Store, tmp_path: Path, web: WebServer) -> None:
+    for name, (format, data) in one_of_each(tmp_path).items():
+        store.create(f"sub/{name}", data)
+        web.objects[f"/sub/{name}"] = data
+        for uri in (store.uri(f"sub/{name}"), web.url(f"/sub/{name}")):
+            items, left_out = listed(uri, format)
+            assert ([item.video_id for item in items], left_out) == (["1"], {}), uri
+        with pytest.raises(UserError, match=r"with --format|nothing in it"):
+            listed(store.uri(f"sub/{name}"))
+    for name, words in (("shard-000", "no table that can be read: it must be one of .csv"), ("gone", "no lines")):
+        with pytest.raises(UserError, match=words) as caught:
+            listed(store.uri(f"sub/{name}"), "list")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="there is no such file"):
+        listed(web.url("/sub/gone"), "list")
+
+
+def test_an_empty_object_named_like_a_folder_is_none(s3_server: S3Server, s3_bucket: str) -> None:
+    """As Azure's folders show in some listings."""
+    s3_server.fill(s3_bucket, ["lists"])
+    Store.open(s3_bucket).create("lists/a.csv", b"id,uri\n1,x\n")
+    assert [item.video_id for item in listed(f"{s3_bucket}/lists", "list")[0]] == ["1"]
+    assert [item.video_id for item in listed(s3_bucket, "list")[0]] == ["1"]
