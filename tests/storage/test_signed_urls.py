@@ -15,6 +15,13 @@ SIGNED = [
     f"{PLAIN}?GoogleAccessId=me&Expires=1700000000&Signature=",
     f"{PLAIN}?Expires=1700000000&Key-Pair-Id=K&Policy=p&Signature=",
     f"{PLAIN}?sv=2024-11-04&st=t&se=t&sr=b&sp=r&spr=https&skoid=o&sktid=t&skt=t&ske=t&sks=b&skv=v&sig=",
+    f"{PLAIN}?OSSAccessKeyId=K&Expires=1700000000&security-token=t&Signature=",
+    f"{PLAIN}?x-oss-signature-version=OSS4-HMAC-SHA256&x-oss-credential=K&x-oss-date=d&x-oss-expires=60"
+    "&x-oss-additional-headers=host&x-oss-security-token=t&x-oss-signature=",
+    f"{PLAIN}?q-sign-algorithm=sha1&q-ak=K&q-sign-time=1;2&q-key-time=1;2&q-header-list=host&q-url-param-list="
+    "&x-cos-security-token=t&q-signature=",
+    f"{PLAIN}?hdnts=exp=1700000000~acl=/*~hmac=",
+    f"{PLAIN}?hdnea=st=1~exp=2~acl=/*~hmac=",
     "https://user:password@host/a/b.mp4#",
 ]
 
@@ -38,6 +45,8 @@ def test_digests_differ_with_the_signature() -> None:
         "https://host/watch?v=abc&expires=soon",
         "https://host/a?sv=3&se=7",
         "https://host/a?versionId=12",
+        "https://host/a?token=x",
+        "https://host/a?x-oss-process=video/snapshot&q-ak=1&security-token=x",
         "s3://bucket/key?X-Amz-Signature=x",
         "/local/a?sig=1",
         "https://[broken",
@@ -51,6 +60,8 @@ def test_what_does_not_sign_stays(uri: str) -> None:
 
 def test_what_names_the_object_stays_beside_a_signature() -> None:
     assert unsigned(f"{SIGNED[0]}x&versionId=12") == f"{PLAIN}?versionId=12"
+    process = "x-oss-process=video/snapshot"
+    assert unsigned(f"{PLAIN}?{process}&x-oss-credential=K&x-oss-signature=x") == f"{PLAIN}?{process}"
 
 
 @pytest.mark.parametrize("version", ["s3v4", "s3"])
