@@ -31,7 +31,15 @@ _THROTTLED = {
     "TooManyRequests",
     "RequestThrottled",
 }
-_REFUSED = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+_REFUSED = {
+    "ExpiredToken",
+    "InvalidToken",
+    "TokenRefreshRequired",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "400",
+}
+"""The last is what botocore makes of a HEAD's 400, which has no body to name the code: S3's answer to an old token."""
 _UNREACHABLE_ERRNO = {
     errno.EIO,
     errno.ESTALE,

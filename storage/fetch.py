@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 from records.errors import BadItemError, FailureKind, UserError
 from records.items import CatalogItem
-from storage.faults import SpillError, classify, describe, is_of_store, redact, with_retries
+from storage.faults import SpillError, classify, describe, is_of_store, is_refusal, redact, with_retries
 from storage.fetch_check import CatalogCheck, ContradictionError
 from storage.fetch_config import FetchConfig
 from storage.fetch_fsspec import FsspecReader
@@ -112,6 +112,8 @@ def _kind_of(error: Exception) -> FailureKind:
     kind = classify(error)
     if kind is not None:
         return kind
+    if is_refusal(error):
+        return FailureKind.FORBIDDEN
     if isinstance(error, (ImportError, ValueError, UserError)):
         return FailureKind.UNSUPPORTED
     return FailureKind.UNREACHABLE

@@ -1,16 +1,21 @@
-"""Kill -9 of the real command with the real engines: the same command again ends with an undisturbed run's tables."""
+"""Kill -9 of the real command and of an engine's worker, on S3: the tables are those of an undisturbed local run."""
 
+import contextlib
 import logging
 import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.assemble import build_specs
 from pipeline.recipes import tiny
+from storage.stores import Store
 from tests.jobs.described import Described, items_of
 from tests.pipeline.drivers import Driver, last_report
-from tests.pipeline.runs import committed, same_tables, stage_files
+from tests.pipeline.publishing import objects
+from tests.pipeline.runs import committed, same_tables
+from tests.s3 import S3Server
 
 logger = logging.getLogger(__name__)
 
@@ -18,27 +23,51 @@ SHARD_ITEMS = 2
 SETTINGS = (f"shard_size={SHARD_ITEMS}", "loop.journal_seconds=1", "graph.block_rows=1", "embed.pool.batch_rows=1")
 
 
+def kill_captioner(driver: Driver) -> bool:
+    """Kills the worker that holds the caption's engine, once it has one below it; says whether it has."""
+    for process in psutil.Process(driver.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            title = " ".join(process.cmdline())
+            if (
+                title.startswith("ray::")
+                and "caption" in title
+                and any("Engine" in one.name() for one in below(process))
+            ):
+                process.kill()
+                return True
+    return False
+
+
+def below(process: psutil.Process) -> list[psutil.Process]:
+    return process.children(recursive=True)
+
+
 @pytest.mark.engine
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_killed_command_ends_as_an_undisturbed_one(tmp_path: Path, described: Described) -> None:
-    output, log, specs = tmp_path / "out", tmp_path / "log", build_specs(tiny())
-    arguments = [*described.arguments, "--output", str(output)]
+def test_a_killed_command_ends_as_an_undisturbed_one(tmp_path: Path, described: Described, s3_server: S3Server) -> None:
+    bucket = s3_server.bucket()
+    for file in described.source.iterdir():
+        s3_server.client().upload_file(str(file), bucket.removeprefix("s3://"), f"source/{file.name}")
+    output, log, specs = f"{bucket}/out", tmp_path / "log", build_specs(tiny())
+    arguments = ["--source", f"{bucket}/source", *described.arguments[2:], "--output", output]
     for setting in SETTINGS:
         arguments += ["--set", setting]
     items = len(items_of(described.source))
     files = len(specs) * -(-items // SHARD_ITEMS)
+    store = Store.open(output)
 
     driver = Driver.start("jobs.annotate", arguments, dict(os.environ), log)
     # The last stage's first file: one shard is whole, and the others are on their way.
-    assert driver.reaches(lambda: any((output / "stages" / "embed").rglob("*.parquet"))), driver.said()[-3000:]
+    assert driver.reaches(lambda: any(store.list("stages/embed/"))), driver.said()[-3000:]
     driver.kill()
-    before = stage_files(output)
+    before = objects(output, "stages/")
     assert len(specs) <= len(before) < files, "killed in the middle"
 
     driver = Driver.start("jobs.annotate", arguments, dict(os.environ), log)
+    assert driver.reaches(lambda: kill_captioner(driver)), driver.said()[-3000:]
     assert driver.wait() == 0, driver.said()[-3000:]
-    after, report = stage_files(output), last_report(output)
+    after, report = objects(output, "stages/"), last_report(output)
     assert {name: after[name] for name in before} == before
     assert len(after) == files
     assert report["items_run"] + report["items_from_journal"] <= items - SHARD_ITEMS

@@ -76,8 +76,10 @@ def test_source_and_output_on_s3_give_the_tables_of_local_folders(
     assert (again["shards_pending"], again["items_run"]) == (0, 0)
 
 
-def refusal_after(requests: int, part: str) -> Callable[[WSGIEnvironment], tuple[int, str] | None]:
-    """Refuses, from some GET of a path with `part` in it on, every further one, as S3 does once a token has expired."""
+def refusal_after(
+    requests: int, part: str, refused: str, answer: tuple[int, str]
+) -> Callable[[WSGIEnvironment], tuple[int, str] | None]:
+    """From some GET of a path with `part` in it on, refuses all requests of paths with `refused` in them."""
     seen = 0
     lock = threading.Lock()
 
@@ -85,10 +87,14 @@ def refusal_after(requests: int, part: str) -> Callable[[WSGIEnvironment], tuple
         nonlocal seen
         with lock:
             seen += environ["REQUEST_METHOD"] == "GET" and part in environ["PATH_INFO"]
-            expired = seen > requests and part in environ["PATH_INFO"]
-        return (403, "AccessDenied") if expired else None
+            expired = seen > requests and refused in environ["PATH_INFO"]
+        return answer if expired else None
 
     return gate
+
+
+EXPIRED = (400, "ExpiredToken")
+"""S3's answer to a session's token that is too old."""
 
 
 def test_credentials_that_expire_stop_the_run_and_commit_nothing_false(
@@ -96,7 +102,7 @@ def test_credentials_that_expire_stop_the_run_and_commit_nothing_false(
 ) -> None:
     source, output = new_output
     specs = light_specs(tmp_path)
-    with s3_server.refusing(refusal_after(9, "/source/some/")):
+    with s3_server.refusing(refusal_after(9, "/source/some/", "/source/some/", EXPIRED)):
         driver = light_job(output, tmp_path / "notes", drivers_ray, source=source, shard_size=4)
         assert driver.wait() == 3, driver.said()[-2000:]
     assert last_report(output)["stopped"] == "too many rows failed alike: forbidden"
@@ -109,6 +115,25 @@ def test_credentials_that_expire_stop_the_run_and_commit_nothing_false(
     run_light_job(output, tmp_path / "again", drivers_ray, source=source)
     after = objects(output, "stages/")
     assert {path: after[path] for path in before} == before
+    same_tables(committed(output, specs), committed(local_output, specs))
+
+
+def test_a_token_of_source_and_output_that_expires_ends_the_run_with_one_line(
+    s3_server: S3Server, new_output: tuple[str, str], local_output: str, drivers_ray: Environment, tmp_path: Path
+) -> None:
+    source, output = new_output
+    specs = light_specs(tmp_path)
+    bucket = source.removeprefix("s3:/").partition("/source")[0]
+    with s3_server.refusing(refusal_after(9, "/source/some/", bucket, EXPIRED)):
+        driver = light_job(output, tmp_path / "notes", drivers_ray, source=source, shard_size=4)
+        assert driver.wait() == 2, driver.said()[-2000:]
+    (last,) = [line for line in driver.said().splitlines() if line.startswith("error: ")]
+    assert ": access refused (" in last
+    assert "Traceback" not in driver.said()
+    tables = committed(output, specs)
+    assert all(line["type"] != "Failure" for lines in tables.values() for line in lines.values())
+
+    run_light_job(output, tmp_path / "again", drivers_ray, source=source)
     same_tables(committed(output, specs), committed(local_output, specs))
 
 

@@ -116,6 +116,7 @@ def test_missing_and_forbidden(store: Store, s3_server: S3Server) -> None:
         (500, "InternalError", FailureKind.UNREACHABLE),
         (400, "RequestTimeout", FailureKind.TIMEOUT),
         (400, "ExpiredToken", FailureKind.FORBIDDEN),
+        (400, "KMS.DisabledException", FailureKind.FORBIDDEN),
     ],
 )
 def test_transient_faults_are_retried_and_then_named(

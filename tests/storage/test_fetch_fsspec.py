@@ -21,8 +21,8 @@ class OverwrittenFileSystem(MemoryFileSystem):  # type: ignore[misc] # fsspec sh
     """Another object of the same length takes the place of the one that was looked at, before any byte is read."""
 
     protocol = "overwritten"
-    store: dict[str, object] = {}  # noqa: RUF012 # as in the class it comes from
-    pseudo_dirs = [""]  # noqa: RUF012
+    store: dict[str, object] = {}  # noqa: RUF012 - as in the class it comes from
+    pseudo_dirs = [""]  # noqa: RUF012 - likewise
     cachable = False
     before_parts = 0
     """How many reads see the first object; negative for all."""

@@ -88,7 +88,7 @@ class AzureCode(StrEnum):
 
 def gcs(status: int) -> Exception:
     """An answer of Google's, raised as gcsfs raises it."""
-    with pytest.raises(Exception) as caught:  # noqa: PT011 # whatever class it is
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever class it is
         GCSFS.validate_response(status, SECRET, "bucket/key")
     return caught.value
 

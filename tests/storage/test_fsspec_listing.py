@@ -32,7 +32,7 @@ class FlatFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec ships n
     """Whether a folder is in its own listing, as one with a marker or with names that go on with `/` is with gcsfs."""
     hides_namesakes = False
     """Whether an object hides the folder of its name, as with adlfs."""
-    listed: list[str] = []  # noqa: RUF012 # what tests look at
+    listed: list[str] = []  # noqa: RUF012 - what tests look at
     fails: Iterator[int] | None = None
     """Whose multiples of four are listings that fail."""
 
