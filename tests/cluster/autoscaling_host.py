@@ -42,7 +42,7 @@ class GrowingCluster:
 def growing_cluster(groups: list[NodeGroup], *, idle_seconds: float = 8.0) -> Iterator[GrowingCluster]:
     """A head without CPUs and no other node; ends with all its processes."""
     folder = Path(tempfile.mkdtemp(prefix="reelscribe-grow-"))
-    port = _free_port()
+    port = free_port()
     file = folder / "autoscaler.json"
     file.write_text(json.dumps(_config(groups, port, idle_seconds)))
     inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
@@ -140,7 +140,8 @@ def _await_head(address: str, host: "subprocess.Popen[bytes]", log: Path) -> Non
     assert live_nodes(address)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody has now."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

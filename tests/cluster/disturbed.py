@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.loop_config import LoopConfig
 from tests.again import RecordProperty, record_again
@@ -82,6 +82,10 @@ class Disturbed:
     def nodes_of(self, stage: str) -> list[str]:
         """Nodes on which workers of a stage became ready in the last run, in order."""
         return [line.strip() for line in noted_lines(self.notes / f"{stage}.nodes")]
+
+    def calls_on(self, node: str, what: Literal["begins", "ends"]) -> int:
+        """Calls of all stages that began or ended on a node in the last run."""
+        return sum(noted_lines(path).count(f"{node} {what}\n") for path in self.notes.glob("*.calls"))
 
     def check(self, *, kills: int | None = None) -> None:
         """Nothing is lost and nothing is there twice; tells how much was done again.

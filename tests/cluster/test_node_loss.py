@@ -14,6 +14,7 @@ from tests.again import RecordProperty
 from tests.cluster.cluster_host import ClusterHost, cluster_host
 from tests.cluster.disturbed import NARROW, POOLS, SHIPPED, Disturbed
 from tests.cluster.job_server import job_server
+from tests.cluster.pod import pod
 from tests.pipeline.drivers import Driver, lease_record
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,23 @@ def test_a_node_goes_with_its_running_workers(
     host.remove(victim, graceful=graceful)
     finished(run, driver)
     assert set(run.nodes_of("caption")) - {victim}, "another node took over"
+
+
+def test_a_pod_on_a_spot_node_finishes_its_calls_before_it_goes(
+    tmp_path: Path, record_property: RecordProperty, host: ClusterHost
+) -> None:
+    """With the seconds of the file for KubeRay. A call of four rows takes as many seconds."""
+    host.add(cpus=4, gpus=1)
+    run = Disturbed(tmp_path, record_property, items=160, seconds=1.0)
+    with pod(host, cpus=4, gpus=1) as one:
+        driver = run.start(host.environment)
+        run.works(driver, 16)
+        assert driver.reaches(lambda: 0 < run.calls_on(one.node, "ends") < run.calls_on(one.node, "begins") - 3)
+        ended = run.calls_on(one.node, "ends")
+        assert one.go(), "it was still there when its grace was over"
+        assert driver.process.poll() is None, "the run was over before the node was gone"
+        assert run.calls_on(one.node, "begins") == run.calls_on(one.node, "ends") >= ended + 3
+        finished(run, driver)
 
 
 def test_half_the_nodes_go_at_once(tmp_path: Path, record_property: RecordProperty, host: ClusterHost) -> None:

@@ -21,19 +21,27 @@ from records.items import Row
 
 @dataclass
 class Noted:
-    """A stage that writes down each row it has done."""
+    """A stage that writes down each row it has done, and each call that begins and ends, with its node."""
 
     stage: Any
     done: Path
+    calls: Path
+    node: str
 
     def __call__(self, rows: Sequence[Row], *wants: Sequence[bool]) -> Any:  # noqa: ANN401 - what the stage returns
+        self._note("begins")
         outcomes = self.stage(rows, *wants)
         with self.done.open("a") as file:
             file.writelines(f"{row.item.video_id}\n" for row in rows)
+        self._note("ends")
         return outcomes
 
     def close(self) -> None:
         self.stage.close()
+
+    def _note(self, what: str) -> None:
+        with self.calls.open("a") as file:
+            file.write(f"{self.node} {what}\n")
 
 
 def noted(specs: Specs, folder: Path) -> dict[str, StageSpec]:
@@ -46,9 +54,10 @@ def _build_noted(folder: Path, name: str, build: Callable[[], Any]) -> Noted:
     stage = build()
     with (folder / f"{name}.pids").open("a") as file:
         file.write(f"{os.getpid()}\n")
+    node = str(ray.get_runtime_context().get_node_id())
     with (folder / f"{name}.nodes").open("a") as file:
-        file.write(f"{ray.get_runtime_context().get_node_id()}\n")
-    return Noted(stage, folder / f"{name}.done")
+        file.write(f"{node}\n")
+    return Noted(stage, folder / f"{name}.done", folder / f"{name}.calls", node)
 
 
 def noted_lines(path: Path) -> list[str]:
