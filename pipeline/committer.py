@@ -248,7 +248,8 @@ class Committer:
             self._held.discard(shard_id)
             self.committed.add(shard_id)
         self._journal.forget(shard_id)
-        logger.info("committed shard_id=%s stages=%s items=%d", shard_id, ",".join(shard.task.targets), len(items))
+        run_id, stages = self._footer.get("run_id"), ",".join(shard.task.targets)
+        logger.info("committed run_id=%s shard_id=%s stages=%s items=%d", run_id, shard_id, stages, len(items))
 
     def _all_outcomes(self, shard_id: str, arrived: Mapping[Key, Outcomes | None]) -> dict[Key, Outcomes]:
         journalled = {key for key, outcomes in arrived.items() if outcomes is None}

@@ -55,7 +55,10 @@ def tiny() -> RunConfig:
 
 
 def small() -> RunConfig:
-    """The smallest models of each family that are worth reading, on a laptop's CPU."""
+    """The smallest models of each family that are worth reading, on a laptop's CPU.
+
+    `describe_audio` is left out: the smallest model of its family has 8 billion parameters. `stages` brings it in.
+    """
     pool = PoolConfig(num_cpus=0.5, batch_rows=8)
     return RunConfig(
         decode=DecodeConfig(max_frames=16, max_frame_pixels=256 * 28 * 28, pool=PoolConfig(num_cpus=1, calls=4)),

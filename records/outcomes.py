@@ -45,7 +45,10 @@ class MediaFacts:
     frame_height: int = 0
     audio_seconds: float = 0.0
     video_failure: Failure | None = None
+    """Why there are no frames. Who wrote this line may have wanted none: a run of `--stages transcribe` decodes only
+    sound, and a stage that wants frames later has the failure in its own table."""
     audio_failure: Failure | None = None
+    """Why there is no sound, likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
