@@ -101,7 +101,7 @@ def config_of(options: argparse.Namespace, plan: RunPlan | None = None) -> RunCo
     overrides = read_overrides(options.config) if options.config else {}
     name = overrides.pop("recipe", None) if options.recipe is None else options.recipe
     if name is None and plan is not None:
-        name = plan.recipe
+        name = plan.recipe or None  # empty where its --config named one
     if name is None:
         raise UserError(f"--recipe is missing: choose one of {', '.join(RECIPES)}, or name one in --config")
     planned = plan.overrides if plan is not None else {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cluster.estimate import Interval
 from cluster.packing import Nodes
@@ -93,7 +93,8 @@ class RunPlan:
 
     def as_yaml(self) -> str:
         """The file."""
-        plain = TypeAdapter(dict[str, Any]).dump_python(dataclasses.asdict(self), mode="json")
+        config = ConfigDict(ser_json_inf_nan="constants")  # a rate has no upper end where an item may cost nothing
+        plain = TypeAdapter(dict[str, Any], config=config).dump_python(dataclasses.asdict(self), mode="json")
         return _HEAD + yaml.safe_dump(plain, sort_keys=False, width=120)
 
     def check(self, specs: Specs) -> None:

@@ -4,11 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from jobs.annotate import options_of
+from jobs.cli import config_of
+from pipeline.recipes import modern, paper
+from records.errors import UserError
 from tests.jobs.refused import check_refusal
+from tests.pipeline.test_planning import ONE_GPU, planned
 
 WAITS = """
 import signal, sys, threading
@@ -67,3 +73,31 @@ def test_a_wrong_argument_is_told_in_one_line(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check_refusal(lambda: bool(options_of(arguments)), message, capsys)
+
+
+def test_a_plans_pools_come_after_the_file_and_before_the_single_settings(tmp_path: Path) -> None:
+    plan = planned({ONE_GPU: 4}, stages=("decode", "caption")).plan
+    file = tmp_path / "config.yaml"
+    file.write_text("caption: {pool: {max_actors: 9, batch_rows: 3}}\ndecode: {fps: 0.25}\n")
+    settings = ["--set", "caption.pool.max_actors=2", "--set", "decode.fps=0.75"]
+    alone, both, all_three = (
+        config_of(options_of(["--output", "x", *arguments]), plan)
+        for arguments in ([], ["--config", str(file)], ["--config", str(file), *settings])
+    )
+    pool = replace(modern().caption.pool, max_actors=4, accelerator_type="L4")
+    assert (plan.recipe, alone.caption) == ("modern", replace(modern().caption, pool=pool))
+    assert (both.caption.pool, both.decode.fps) == (replace(pool, batch_rows=3), 0.25)
+    assert (all_three.caption.pool, all_three.decode.fps) == (replace(pool, batch_rows=3, max_actors=2), 0.75)
+    assert alone.embed == modern().embed, "it was not planned"
+
+
+def test_a_plans_recipe_counts_where_none_is_named(tmp_path: Path) -> None:
+    plan = planned({ONE_GPU: 4}).plan
+    (tmp_path / "config.yaml").write_text("recipe: paper\n")
+    for arguments in (["--recipe", "paper"], ["--config", str(tmp_path / "config.yaml")]):
+        config = config_of(options_of(["--output", "x", *arguments]), plan)
+        assert config.caption.engine == paper().caption.engine
+    with pytest.raises(UserError, match="--recipe is missing"):
+        config_of(options_of(["--output", "x"]), replace(plan, recipe=""))
+    with pytest.raises(UserError, match="--recipe is missing"):
+        config_of(options_of(["--output", "x"]))

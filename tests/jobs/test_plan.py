@@ -1,5 +1,6 @@
 """`jobs.plan` as a user runs it: what is wrong is said in one line before anything is probed; a real plan is run."""
 
+import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import yaml
 
 from jobs import annotate, plan
 from jobs.cli import run_command
+from pipeline.recipes import tiny
 from records.errors import UserError
 from storage.catalog import Catalog
 from storage.stores import Store
@@ -129,16 +131,14 @@ def test_a_moment_that_passes_during_the_probe_is_told(deadline: str) -> None:
 
 
 @pytest.mark.engine
-def test_a_source_is_planned_for_the_cheapest_cluster_and_nothing_is_committed(tmp_path: Path) -> None:
-    """The stages that need no engine, on real clips: of two node types the one that holds all of them is chosen.
-
-    Of a moment an hour ahead the probe's time is over.
-    """
+def test_a_source_is_planned_for_the_cheapest_cluster_and_the_plan_is_run(tmp_path: Path) -> None:
+    """The stages that need no engine, on real clips. The plan commits nothing; of a moment an hour ahead the probe's
+    time is over. Its run has a worker for each of the two blocks that six clips make."""
     source, output = tmp_path / "source", tmp_path / "out"
     source.mkdir()
     for number in range(6):
         make_clip(source / f"clip{number}.mp4", seconds=1.0 + number % 2)
-    (tmp_path / "prices.yaml").write_text(PRICES)
+    (tmp_path / "prices.yaml").write_text(PRICES.replace("cpus: 1,", "cpus: 64,"))
     deadline = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     done = command(
         "plan", "--source", str(source), "--output", str(output), "--recipe", "tiny", "--stages", "decode",
@@ -152,14 +152,25 @@ def test_a_source_is_planned_for_the_cheapest_cluster_and_nothing_is_committed(t
     begun = datetime.strptime(file.name.partition("-")[0], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     said = [re.search(rf"{words} (\d+):(\d\d)\b", done.stdout) for words in ("Deadline     in", "The probe took")]
     left, probing = (60 * int(one[1]) + int(one[2]) for one in said if one is not None)
-    assert probing > 1
     assert 0 < left <= (deadline - begun).total_seconds() - probing
     written = yaml.safe_load(file.read_text())
     assert written["recipe"] == "tiny"
     assert written["items"] == 6
-    assert written["overrides"]["decode"]["pool"]["max_actors"] >= 1
+    assert written["nodes"] == {"toy": 1}
+    assert written["overrides"] == {"decode": {"pool": {"min_actors": 2, "max_actors": 2}}}
     assert written["cost"]["low"] <= written["cost"]["middle"] <= written["cost"]["high"]
     catalog = Catalog.open(Store.open(str(output)))
     assert catalog is not None
     assert catalog.item_count == 6
     assert not (output / "stages").exists()
+    done = command("annotate", "--output", str(output), "--stages", "decode", "--plan", str(file))
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = (output / "runs").iterdir()
+    report = json.loads((run / "report.json").read_text())
+    assert (report["items_run"], report["items_with_errors"]) == (6, 0)
+    assert tiny().decode.pool.max_actors == 1 < report["ledger"]["decode"]["workers"] == 2
+    assert report["plan"]["plan_id"] == file.stem
+    markdown = (run / "report.md").read_text()
+    assert f"## Plan {file.stem} against actual" in markdown
+    assert re.search(r"^\| decode: seconds an item \| \S+ \(.* to .*\) \| \S+ \|$", markdown, re.MULTILINE)
+    assert re.search(r"^\| decode: workers, busy \| 2, \d+% \| 2, \d+% \|$", markdown, re.MULTILINE)

@@ -1,6 +1,8 @@
 """A run with a plan begins with what was planned, on the GPUs that were measured, and goes on where nodes are lost."""
 
+import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +11,7 @@ from cluster.packing import Nodes
 from pipeline.config import apply_overrides
 from pipeline.phases import make_phases, place_anew, place_stages
 from pipeline.placement import Placement
-from pipeline.run_plan import RunPlan
+from pipeline.run_plan import RunPlan, read_plan
 from pipeline.spec import Specs
 from tests.pipeline.test_planning import CPU, GPU_STAGES, ONE_GPU, in_flight, planned
 
@@ -77,3 +79,11 @@ def test_stages_keep_to_the_gpus_that_they_were_measured_on() -> None:
     assert placed["caption"].label_selector == {ACCELERATOR_LABEL: "L4"}
     assert ACCELERATOR_LABEL not in placed["decode"].label_selector
     assert "accelerator_type" not in plan.overrides["decode"]["pool"]
+
+
+def test_a_plan_whose_rate_has_no_upper_end_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """Two waves that differ much leave it open whether an item costs anything."""
+    plan = planned({ONE_GPU: 4}).plan
+    plan = replace(plan, items_per_second=replace(plan.items_per_second, high=math.inf), cost=None, prices=None)
+    (tmp_path / "plan.yaml").write_text(plan.as_yaml())
+    assert read_plan(str(tmp_path / "plan.yaml")) == plan
