@@ -1,4 +1,4 @@
-"""The cheapest cluster that meets a deadline, out of the node types that a price table has: pure, no Ray."""
+"""The cheapest cluster of one or two node types that meets a deadline, out of a price table: pure, no Ray."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,10 +43,11 @@ class _Candidate:
 
 
 def cheapest(offers: Sequence[Offer], work: Work) -> Sizing:
-    """The cluster on which the work costs least and is done in time.
+    """The cluster of one or two node types on which the work costs least and is done in time.
 
-    Every cluster of one or two node types is looked at, cheapest first by a bound that none can undercut. Where none of
-    them is fast enough, all types together are looked at, less what is not needed.
+    Every such cluster is looked at, cheapest first by a bound that none can undercut. One of three types or more may be
+    cheaper, as two accelerators beside nodes without: it is not looked at unless none of one or two is fast enough.
+    Then all types together are taken, less what is not needed; that need not be the cheapest.
 
     Raises:
         UserError: No cluster of these nodes holds every stage, or none is fast enough.

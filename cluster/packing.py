@@ -1,7 +1,9 @@
-"""Whether workers fit on nodes, each worker whole on one node and a share of a GPU on one GPU: exact, no Ray.
+"""Whether workers fit on nodes, each worker whole on one node and a share of a GPU on one GPU: no Ray.
 
 First fit, largest first, answers most questions at once. What it cannot place although the sums would allow it goes to
-an integer program (HiGHS through scipy). So the answer never turns from yes to no where a node gains something.
+an integer program (HiGHS through scipy). So a yes is always right, and the answer never turns from yes to no where a
+node gains something. That holds as far as the program goes: past `MAX_VARIABLES` or `SOLVER_SECONDS` the answer is no
+although the workers might fit, and a larger cluster may then be said to hold fewer.
 """
 
 import math
