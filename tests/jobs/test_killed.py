@@ -24,22 +24,21 @@ SETTINGS = (f"shard_size={SHARD_ITEMS}", "loop.journal_seconds=1", "graph.block_
 
 
 def kill_captioner(driver: Driver) -> bool:
-    """Kills the worker that holds the caption's engine, once it has one below it; says whether it has."""
-    for process in psutil.Process(driver.process.pid).children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            title = " ".join(process.cmdline())
-            if (
-                title.startswith("ray::")
-                and "caption" in title
-                and any("Engine" in one.name() for one in below(process))
-            ):
-                process.kill()
-                return True
+    """Kills the worker that holds the caption's engine, once that is there; says whether it is."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(driver.process.pid).children(recursive=True):
+            if "EngineCore" in title_of(process):
+                for worker in process.parents():
+                    if "(caption)" in title_of(worker):
+                        worker.kill()
+                        return True
     return False
 
 
-def below(process: psutil.Process) -> list[psutil.Process]:
-    return process.children(recursive=True)
+def title_of(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 @pytest.mark.engine
