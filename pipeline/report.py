@@ -1,6 +1,7 @@
 """What a run says when it ends: `report.json` for programs, `report.md` for people."""
 
 import json
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -127,7 +128,7 @@ class RunReport:
                 "rows_per_second": stats.rows_per_busy_second,
                 "gpu_seconds": stats.busy_seconds * self.gpus.get(stage, 0.0),
             }
-        return json.dumps(values, indent=2, sort_keys=True)
+        return json.dumps(_strict(values), indent=2, sort_keys=True, allow_nan=False)
 
     def as_markdown(self) -> str:
         """The report for people."""
@@ -199,3 +200,12 @@ class RunReport:
 def _rate_text(rows_per_second: float) -> str:
     """With three digits: a stage may do a thousand a second, or one in ten minutes."""
     return f"{rows_per_second:.0f}" if rows_per_second >= 1000 else f"{rows_per_second:.3g}"
+
+
+def _strict(value: Any) -> Any:  # noqa: ANN401 - of JSON
+    """With null for numbers that JSON does not have: a planned rate may have no upper end."""
+    if isinstance(value, dict):
+        return {key: _strict(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""How much tests that kill saw done again, told when all tests are over, whether they passed or not."""
+"""How much tests that kill, or break requests, saw done again: told when all are over, whether they passed or not."""
 
 from collections.abc import Callable, Iterable, Mapping
 

@@ -1,12 +1,12 @@
 """A whole run over an S3 that fails a tenth of all requests in six ways: no item is lost and no table differs."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from storage.stores import Store
+from tests.again import PROPERTY, RecordProperty
 from tests.clips import clip_bytes
 from tests.faulty_proxy import Fault, FaultyProxy
 from tests.pipeline.drivers import Environment, run_light_job
@@ -44,6 +44,7 @@ def test_every_item_ends_as_a_result_and_the_tables_are_those_of_an_undisturbed_
     items: int,
     shard_size: int,
     share: float,
+    record_property: RecordProperty,
 ) -> None:
     source = clips_in_bucket(s3_server, items)
     counts: dict[str, int] = {}
@@ -63,7 +64,10 @@ def test_every_item_ends_as_a_result_and_the_tables_are_those_of_an_undisturbed_
         assert (report["items_run"], report["items_with_errors"], report["stopped"]) == (items, 0, None)
         assert report["shards_committed"] == report["shards_pending"] == items // shard_size
     more = counts["disturbed"] / counts["undisturbed"] - 1
-    sys.stdout.write(f"\nrequests {counts}, {more:.1%} more, for {faults}; seconds {seconds}\n")
+    times = f"{seconds['disturbed']:.0f} instead of {seconds['undisturbed']:.0f} s"
+    record_property(
+        PROPERTY, f"requests {counts['disturbed']}, {more:.1%} more, {sum(faults.values())} broken; {times}"
+    )
     assert set(faults) == set(Fault), "every kind of fault came up"
     assert 0.5 * share < sum(faults.values()) / counts["disturbed"] < 2 * share
     specs = light_specs(tmp_path)

@@ -1,6 +1,7 @@
 """The report of a run: what programs read in its JSON, and people in its Markdown, from counters that are known."""
 
 import json
+import math
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from markdown_it import MarkdownIt
 from pipeline.remaining import StageRemaining
 from pipeline.report import RunReport
 from pipeline.stats import StageStats
+from tests.pipeline.test_planning import CPU, ONE_GPU, planned
 
 DECODE = StageStats(
     results=95, failed=5, errors=Counter(timeout=2, corrupt=3), stream_errors=Counter(no_audio=4), busy_seconds=8.0
@@ -155,3 +157,10 @@ def test_a_run_that_stopped_says_why_and_how_long_the_rest_takes() -> None:
 def test_what_is_left_has_no_time_where_there_is_no_pace() -> None:
     left = {"caption": StageRemaining(shards=1, rows=20)}
     assert replace(REPORT, items_run=0, remaining=left).remaining_text() == "caption 1 shards (~20 rows)"
+
+
+def test_a_rate_without_an_upper_end_leaves_the_json_readable_for_all() -> None:
+    made = planned({CPU: 2, ONE_GPU: 1}).plan
+    endless = replace(made, items_per_second=replace(made.items_per_second, high=math.inf))
+    text = replace(REPORT, plan=endless).as_json()
+    assert json.loads(text, parse_constant=pytest.fail)["plan"]["items_per_second"]["high"] is None
