@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cluster.capacity import Capacity
+from cluster.packing import NodeType
 
 ACCELERATOR_LABEL = "ray.io/accelerator-type"
 GROUP_LABEL = "ray.io/node-group"
@@ -13,6 +14,9 @@ NODE_LABEL = "ray.io/node-id"
 
 UNLIMITED = 1_000_000
 """Workers that ask for nothing, on one node."""
+
+_MOST_BYTES = 2**44
+"""Memory of a node where a group does not say."""
 
 _MANY = re.compile(r"(!?)in\((.*)\)")
 
@@ -33,6 +37,16 @@ class NodeKind:
     is_group: bool = False
     """Whether an autoscaler starts and stops them."""
     is_head: bool = False
+
+    def as_type(self) -> NodeType:
+        """One of these nodes, for packing, under the name of the kind; GPUs of several sorts fit every wish."""
+        return NodeType(
+            name=self.name,
+            cpus=self.each.cpus,
+            gpus=int(self.each.gpus),
+            accelerator=min(self.accelerators) if self.each.gpus and len(self.accelerators) == 1 else None,
+            memory_bytes=int(min(self.each.memory_bytes, _MOST_BYTES)),
+        )
 
     def holds(self, worker: Capacity) -> int:
         """How many such workers all these nodes hold, alone on them."""

@@ -12,8 +12,6 @@ from pipeline.ray_nodes import RayNode, live_nodes
 from pipeline.ray_session import in_cluster
 
 _HEAD = "node:__internal_head__"
-_MOST_BYTES = 2**44
-"""Memory of a node where a group does not say."""
 
 
 def read_cluster(groups: Sequence[NodeGroup] = ()) -> Cluster:
@@ -77,14 +75,11 @@ def present_nodes(groups: Sequence[NodeGroup]) -> Nodes:
 
 
 def _node_type(kind: NodeKind) -> NodeType:
-    cpus, gpus = kind.each.cpus, int(kind.each.gpus)
-    accelerator = min(kind.accelerators) if len(kind.accelerators) == 1 else None
-    text = f"{cpus:g}-cpu" + (f"-{gpus}-{(accelerator or 'gpu').lower()}" if gpus else "")
-    return NodeType(
-        name=kind.name if kind.is_group else text,
-        cpus=cpus,
-        gpus=gpus,
-        accelerator=accelerator if gpus else None,
-        # Nodes that are alike differ by some pages.
-        memory_bytes=int(min(kind.each.memory_bytes, _MOST_BYTES)) // 2**30 * 2**30,
+    """A node's type, named by its group, else by what it has."""
+    type_ = kind.as_type()
+    gpus = f"-{type_.gpus}-{(type_.accelerator or 'gpu').lower()}" if type_.gpus else ""
+    return replace(
+        type_,
+        name=kind.name if kind.is_group else f"{type_.cpus:g}-cpu{gpus}",
+        memory_bytes=type_.memory_bytes // 2**30 * 2**30,  # nodes that are alike differ by some pages
     )

@@ -10,9 +10,6 @@ from cluster.nodes import ACCELERATOR_LABEL, GROUP_LABEL, NODE_LABEL, Cluster, N
 from cluster.packing import Need, Nodes, NodeType, fits_in_order
 from records.errors import UserError
 
-_MOST_BYTES = 2**50
-"""Memory of a node of which nobody says how much it has."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
@@ -117,15 +114,7 @@ def _with_gpus(cluster: Cluster, workers: int) -> Nodes:
     found: Counter[NodeType] = Counter()
     for kind in cluster.kinds:
         if kind.each.gpus:
-            (accelerator,) = kind.accelerators if len(kind.accelerators) == 1 else (None,)
-            type_ = NodeType(
-                name=kind.name,
-                cpus=kind.each.cpus,
-                gpus=int(kind.each.gpus),
-                accelerator=accelerator,
-                memory_bytes=int(min(kind.each.memory_bytes, _MOST_BYTES)),
-            )
-            found[type_] += min(kind.count, workers)
+            found[kind.as_type()] += min(kind.count, workers)
     return dict(found)
 
 
