@@ -256,12 +256,15 @@ def prepare_environment() -> None:
     """Sets what vLLM reads from the environment, where the user has not; call before importing it.
 
     Engine processes are spawned, as vLLM itself insists on inside a Ray actor: each has an environment of its own.
+    FlashInfer's sampler is off: vLLM would compile it with nvcc at its first start on a node, while a GPU waits, and
+    takes it for no greedy request (0.29, source: vllm/v1/worker/gpu/warmup.py and sample/sampler.py).
     On the CPU build: one process an engine instead of two (vllm/platforms/cpu.py); threads not bound to cores, since
     engines that share a machine would all be bound to the same ones; and no warnings, which there are all of what a
     CPU lacks.
     """
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR" if _is_cpu_build() else "WARNING")
     if _is_cpu_build():
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.engine_guard import EngineGuard
+from actors.engine_log import EngineLog, one_line
 from actors.vllm_config import EngineConfig, SamplingConfig, prepare_environment, vllm_arguments
 from actors.vllm_prompt import model_type
 from records.errors import Failure, FailureKind, FatalError, UserError
@@ -92,7 +93,7 @@ class VllmEngine:
         try:
             vllm_config = AsyncEngineArgs(**arguments).create_engine_config()
         except (OSError, TypeError, ValueError) as error:
-            raise UserError(f"vLLM cannot load {config.model}: {_one_line(error)}") from error
+            raise UserError(f"vLLM cannot load {config.model}: {one_line(error)}") from error
         self._max_model_len = int(vllm_config.model_config.max_model_len)
         self._ids = itertools.count()
         self._lock = threading.Lock()
@@ -106,13 +107,15 @@ class VllmEngine:
             return AsyncLLM.from_vllm_config(vllm_config, disable_log_stats=bool(arguments["disable_log_stats"]))
 
         self._guard = EngineGuard()
+        log = EngineLog()
         try:
             with self._guard.marked():
                 self._engine = asyncio.run_coroutine_threadsafe(start(), self._loop).result()
         except (RuntimeError, TimeoutError, ValueError, OSError) as error:
             self._stop_loop()
             self._guard.close()
-            raise FatalError(f"the engine for {config.model} did not start: {_one_line(error)}") from error
+            reason = log.first_error() or one_line(error)
+            raise FatalError(f"the engine for {config.model} did not start: {reason[:300]}") from error
         atexit.register(self.close)  # `__del__` would come too late: the loop's thread no longer runs then
 
     def generate_many(
@@ -196,10 +199,10 @@ class VllmEngine:
             rendered = await self._render(request)
         except VLLMClientError as error:
             # With the values of `sampling` checked before, only lengths are left to be refused.
-            return self._failure(FailureKind.TOO_LONG, _one_line(error))
+            return self._failure(FailureKind.TOO_LONG, one_line(error))
         except Exception as error:  # noqa: BLE001 - whatever a processor raises over one clip's media is that row's failure
             self._check_alive(error)
-            return self._failure(FailureKind.ENGINE_ERROR, f"the model's processor refused it: {_one_line(error)}")
+            return self._failure(FailureKind.ENGINE_ERROR, f"the model's processor refused it: {one_line(error)}")
         tokens = len(rendered["prompt_token_ids"])
         if tokens >= self._max_model_len:
             message = f"a prompt of {tokens} tokens leaves no room in max_model_len {self._max_model_len}"
@@ -210,12 +213,12 @@ class VllmEngine:
         except TimeoutError:
             return self._failure(FailureKind.TIMEOUT, f"no answer within {timeout_seconds:g} s")
         except EngineDeadError as error:
-            raise FatalError(f"the engine died: {_one_line(error)}") from error
+            raise FatalError(f"the engine died: {one_line(error)}") from error
         except VLLMClientError as error:
-            return self._failure(FailureKind.TOO_LONG, _one_line(error))
+            return self._failure(FailureKind.TOO_LONG, one_line(error))
         except EngineGenerateError as error:
             self._check_alive(error)
-            return self._failure(FailureKind.ENGINE_ERROR, _one_line(error))
+            return self._failure(FailureKind.ENGINE_ERROR, one_line(error))
 
     async def _render(self, request: EngineRequest) -> Mapping[str, Any]:
         prompt: dict[str, object] = {"prompt": request.prompt, "multi_modal_data": dict(request.media)}
@@ -241,7 +244,7 @@ class VllmEngine:
     def _check_alive(self, error: Exception) -> None:
         """A dead engine is no row's fault, whatever error it showed itself by."""
         if self._engine.errored:
-            raise FatalError(f"the engine died: {_one_line(error)}") from error
+            raise FatalError(f"the engine died: {one_line(error)}") from error
 
     def _failure(self, kind: FailureKind, message: str) -> Failure:
         return Failure(stage=self._stage, kind=kind, message=message)
@@ -288,13 +291,4 @@ def _sampling_params(sampling: SamplingConfig) -> "SamplingParams":
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
     except (ValueError, VLLMClientError) as error:
-        raise UserError(f"sampling: {_one_line(error)}") from error
-
-
-def _one_line(error: BaseException) -> str:
-    """The error that began it, as one short line: vLLM's own wrappers quote whole arrays."""
-    root = error
-    while root.__cause__ is not None:
-        root = root.__cause__
-    lines = str(root).strip().splitlines() or [type(root).__name__]
-    return lines[0][:300]
+        raise UserError(f"sampling: {one_line(error)}") from error

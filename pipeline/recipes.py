@@ -90,7 +90,7 @@ def paper() -> RunConfig:
     """The model families of arXiv 2508.09789: Qwen-VL, Whisper, Qwen-Audio and BGE. One GPU of 80 GB, or several.
 
     The shares of a GPU add up to one. The captioner's is more than half, so that no two share one; `pipeline.spec` has
-    them asked for in an order in which the others find room beside it.
+    them asked for in an order in which the others find room beside it. docs/gpu.md has what each took of an H100.
     """
     return RunConfig(
         caption=CaptionConfig(
@@ -98,6 +98,7 @@ def paper() -> RunConfig:
                 model="Qwen/Qwen2.5-VL-7B-Instruct",
                 dtype="bfloat16",
                 engine_args={"max_num_seqs": 64},
+                workspace_bytes=5 * _GIB,
             ),
             sampling=SamplingConfig(max_tokens=512),
             pool=PoolConfig(num_gpus=0.52, max_actors=_MOST, calls=8),
@@ -128,6 +129,7 @@ def modern() -> RunConfig:
                 model="Qwen/Qwen3-VL-8B-Instruct",
                 dtype="bfloat16",
                 engine_args={"max_num_seqs": 64},
+                workspace_bytes=5 * _GIB,
             ),
             sampling=SamplingConfig(max_tokens=512),
             pool=base.caption.pool,

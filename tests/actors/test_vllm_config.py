@@ -68,6 +68,7 @@ def test_the_environment_fits_the_build(installed: Path, environment: None, name
     assert vllm_variables() == {
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
         "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_USE_FLASHINFER_SAMPLER": "0",
         "VLLM_LOGGING_LEVEL": "ERROR" if cpu else "WARNING",
         **(CPU_ONLY if cpu else {}),
     }

@@ -108,6 +108,16 @@ def test_a_killed_engine_raises_and_can_be_closed_and_built_again(tiny_models: C
 
 
 @pytest.mark.engine
+def test_an_engine_that_does_not_start_says_why(
+    tiny_models: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_engine_config(tiny_models("qwen2_audio"))
+    too_small = {**config.engine_args, "kv_cache_memory_bytes": 1000}
+    with pytest.raises(FatalError, match="did not start: ValueError: No available memory for the cache blocks"):
+        VllmEngine(dataclasses.replace(config, engine_args=too_small), stage="describe_audio")
+
+
+@pytest.mark.engine
 def test_arguments_read_from_the_source_are_those_of_vllm() -> None:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
