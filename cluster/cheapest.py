@@ -4,8 +4,9 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cluster.loads import Cluster, StageLoad
 from cluster.packing import Need, NodeType
-from cluster.sizing import Cluster, Sizing, StageLoad, least_seconds, size_pools
+from cluster.sizing import Sizing, least_seconds, size_pools
 from records.errors import UserError
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from cluster.sizing import PhaseSize, Sizing, StageLoad
+from cluster.loads import StageLoad
+from cluster.sizing import PhaseSize, Sizing
 
 Draws = npt.NDArray[np.float64]
 

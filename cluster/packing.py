@@ -118,19 +118,39 @@ def fits_in_order(workers: Sequence[tuple[Need, int]], nodes: Nodes) -> bool:
         nodes: What the cluster has.
     """
     there = [_node(type_) for type_, count in nodes.items() for _ in range(count)]
-    for kind in (_kind(need, count) for need, count in workers):
-        for _ in range(kind.count):
-            # The node whose GPU is left the fullest; of those without a share to give, any.
-            holding = [node for node in there if _room(kind, node)]
-            if not holding:
-                return False
-            _take(kind, min(holding, key=lambda node: _fullest(kind, node)), 1)
-    return True
+    return all(_take_in_order(_kind(need, count), there) for need, count in workers)
 
 
-def _fullest(kind: _Kind, node: _Node) -> int:
-    """Units left of the GPU on which a node would put a worker."""
-    return min((left for left in node.devices if left >= kind.gpus), default=UNITS) if kind.is_share else UNITS
+def engines_fit(workers: Sequence[tuple[Need, int]], nodes: Nodes) -> bool:
+    """Whether those workers that take GPUs find places in the order given, on the nodes that have some.
+
+    Those without come later: their pools begin small, and grow by what is left.
+
+    Args:
+        workers: As `fits_in_order` takes them.
+        nodes: What the cluster has.
+    """
+    engines = [(need, count) for need, count in workers if need.gpus]
+    most = sum(count for _, count in engines)
+    return fits_in_order(engines, {type_: min(count, most) for type_, count in nodes.items() if type_.gpus})
+
+
+def _take_in_order(kind: _Kind, there: Sequence[_Node]) -> bool:
+    """Puts workers of one kind where they find room first; whether all do. Takes from `there`."""
+    left = kind.count
+    # Who takes a share leaves that GPU the fullest for the next as well: each GPU is looked at once, the fullest first.
+    spots = (
+        sorted((free, at, gpu) for at, node in enumerate(there) for gpu, free in enumerate(node.devices))
+        if kind.is_share
+        else [(UNITS, at, None) for at in range(len(there))]
+    )
+    for free, at, gpu in spots:
+        if not left:
+            break
+        placed = min(left, _room(kind, there[at]), left if gpu is None else free // kind.gpus)
+        _take(kind, there[at], placed)
+        left -= placed
+    return not left
 
 
 def _kind(need: Need, count: int) -> _Kind:

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from cluster.cheapest import Offer
+from cluster.loads import StageLoad
 from cluster.packing import Need, Nodes, NodeType
-from cluster.sizing import StageLoad
 from records.errors import UserError
 
 RAY_MEMORY_SHARE = 0.7

@@ -3,8 +3,11 @@
 The rate r of a pipeline is what its slowest part allows: a pool of n workers that take s seconds an item gives n / s;
 all cores what the CPU seconds of an item leave; all GPUs what its GPU seconds leave, however many workers share one. A
 rate needs n = ceil(r s) workers of each stage, which fit on the nodes or not. The highest rate whose workers fit is the
-answer; of all ways to cut the stages into phases, the fastest. So more of anything never makes it slower, but for the
-cores that more workers take to load: those are counted in the time, and no part of the search for a rate.
+answer; of all ways to cut the stages into phases, the fastest. Workers fit where some way to place them does, and where
+those with GPUs also find their places one after the other, as a run asks for them: so it begins with what was planned.
+
+More of anything never makes it slower, but for two things. The cores that more workers take to load are counted in the
+time, and no part of the search for a rate. And who takes the first place that he finds may find a worse one on more.
 """
 
 import itertools
@@ -14,74 +17,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cluster.packing import Need, Nodes, fits
+from cluster.loads import Cluster, StageLoad
 from records.errors import UserError
 
 _EXACT = 1e-9
 """What floating point may add to a whole number of workers."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageLoad:
-    """What one stage costs for each item of the catalogue, and what a worker of it takes."""
-
-    name: str
-    need: Need
-    seconds: float
-    """Seconds of one worker."""
-    cpu_seconds: float = 0.0
-    """Seconds of one core: what the worker and its child processes really used."""
-    start_seconds: float = 0.0
-    """From asking for a worker until its model is loaded, alone."""
-    start_cpu_seconds: float = 0.0
-    """Seconds of one core that this takes."""
-    most_workers: int | None = None
-    """Workers past which there is not a block for each; None for no bound."""
-    most_workers_of_texts: int | None = None
-    """Likewise in a phase that reads only texts, whose blocks are larger; None for no other bound."""
-    needs_decode: bool = False
-    """Whether it cannot run without `decode` beside it, since frames and sound are never stored."""
-
-    @property
-    def gpu_seconds(self) -> float:
-        """Seconds of one GPU. A worker alone on a GPU may keep all of it busy, however small its share of memory."""
-        return self.seconds * math.ceil(self.need.gpus)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """What there is to run on."""
-
-    nodes: Nodes
-    reserved: tuple[Need, ...] = ()
-    """What runs beside the pools: readers."""
-    cores: float | None = None
-    """Real cores, where CPU slots are more than those; None for one a slot."""
-
-    @property
-    def core_count(self) -> float:
-        """Cores that compute."""
-        slots = sum(type_.cpus * count for type_, count in self.nodes.items())
-        return slots if self.cores is None else min(self.cores, slots)
-
-    def gpus(self, accelerator: str | None) -> int:
-        """GPUs that meet a wish."""
-        return sum(
-            type_.gpus * count
-            for type_, count in self.nodes.items()
-            if accelerator is None or type_.accelerator in (None, accelerator)
-        )
-
-    def holds(self, loads: Sequence[StageLoad], workers: Mapping[str, int]) -> bool:
-        """Whether so many workers fit at once, with what runs beside them."""
-        pools = [(load.need, workers[load.name]) for load in loads]
-        return fits([*pools, *((need, 1) for need in self.reserved)], self.nodes)
-
-    def spills(self, loads: Sequence[StageLoad], workers: Mapping[str, int]) -> bool:
-        """Whether pools without GPUs need cores of nodes with GPUs although there are nodes without."""
-        without = {type_: count for type_, count in self.nodes.items() if not type_.gpus}
-        pools = [(load.need, workers[load.name]) for load in loads if load.name in workers and not load.need.gpus]
-        return bool(without) and len(without) < len(self.nodes) and not fits(pools, without)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,8 +192,11 @@ def _size_phase(loads: Sequence[StageLoad], cluster: Cluster) -> PhaseSize:
         [upper_rate(loads, cluster)] + [workers / load.seconds for load, workers in bounds if workers is not None]
     )
     candidates = _candidates(loads, cluster, most)
-    best = _last(candidates, lambda one: cluster.holds(loads, _workers_for(loads, one)))
-    workers = _workers_for(loads, best) if best is not None else {load.name: 1 for load in loads}
+    fitting = candidates[: _good(candidates, lambda one: cluster.has_room(loads, _workers_for(loads, one)))]
+    # A rate may be good in order although a lower one is not: all are looked at, the highest first.
+    found = (_workers_for(loads, one) for one in reversed(fitting))
+    alone = {load.name: 1 for load in loads}
+    workers = next((workers for workers in found if cluster.takes_in_order(loads, workers)), alone)
     items_per_second, bottleneck = rate(loads, workers, cluster)
     return PhaseSize(workers=workers, items_per_second=items_per_second, bottleneck=bottleneck)
 
@@ -288,8 +231,8 @@ def _workers_for(loads: Sequence[StageLoad], items_per_second: float) -> dict[st
     return {load.name: max(1, math.ceil(items_per_second * load.seconds - _EXACT)) for load in loads}
 
 
-def _last(values: Sequence[float], good: Callable[[float], bool]) -> float | None:
-    """The last value that is good, where all values before a good one are good too."""
+def _good(values: Sequence[float], good: Callable[[float], bool]) -> int:
+    """How many values are good, where all values before a good one are good too."""
     low, high = 0, len(values)
     while low < high:
         middle = (low + high) // 2
@@ -297,4 +240,4 @@ def _last(values: Sequence[float], good: Callable[[float], bool]) -> float | Non
             low = middle + 1
         else:
             high = middle
-    return values[low - 1] if low else None
+    return low

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 
+from cluster.loads import Cluster, StageLoad
 from cluster.packing import Nodes
 from cluster.prices import PriceTable, check_holds, read_cluster, read_prices
-from cluster.sizing import Cluster, StageLoad, size_pools
+from cluster.sizing import size_pools
 from jobs.cli import (
     EXIT_CODES,
     add_config_arguments,

@@ -40,6 +40,20 @@ class InFlight:
         items = live[plan.order]
         return cls(graph=graph, gate=gate, shards=len(items), shard_rows=int(items.max(initial=1)))
 
+    def most(self, spec: StageSpec, rows: int, *, of_texts: bool) -> int:
+        """Workers that a stage is planned with, and begins with, at most.
+
+        No more than have work at once, and no engine, or encoder of texts, beside one that has calls free.
+
+        Args:
+            rows: Items that the stage has to do.
+            of_texts: Whether its phase reads only texts.
+        """
+        pool = spec.pool
+        bound = self.workers_of_texts(pool, rows) if of_texts else self.workers(spec, rows)
+        filled = math.ceil(rows / (pool.batch_rows * pool.calls)) if pool.num_gpus or not spec.is_media else bound
+        return max(1, min(bound, filled))
+
     def workers(self, spec: StageSpec, rows: int) -> int:
         """Workers of a stage that can have work at once, where rows come out of media stages: they are joined to calls.
 

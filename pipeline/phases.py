@@ -1,13 +1,13 @@
 """Which stages run together: all of them where the cluster can hold one worker of each, else a few at a time."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from cluster.capacity import Capacity
 from cluster.nodes import Cluster
 from pipeline.graph import RESERVED_CPUS
 from pipeline.in_flight import InFlight
-from pipeline.placement import Placement, engines_fit, place_all
+from pipeline.placement import Placement, place_all, pools_fit
 from pipeline.spec import Specs, as_asked, select_specs
 from records.errors import UserError
 
@@ -47,11 +47,48 @@ def place_stages(
     beside = Capacity(cpus=RESERVED_CPUS, gpus=0, memory_bytes=0)
     placed = select_specs(specs, stages)
     texts = not any(spec.is_media for spec in placed.values())
-    most = {}
-    for name, spec in placed.items():
-        bound = in_flight.workers_of_texts(spec.pool, rows) if texts else in_flight.workers(spec, rows)
-        most[name] = min(bound, -(-rows // (spec.pool.batch_rows * spec.pool.calls)))
+    most = {name: in_flight.most(spec, rows, of_texts=texts) for name, spec in placed.items()}
     return place_all({spec.name: spec.pool for spec in as_asked(placed.values())}, cluster, beside=beside, most=most)
+
+
+@dataclass(frozen=True, slots=True)
+class Placer:
+    """Places the stages of one phase, alone on the cluster as it is when asked: those of other phases do not live."""
+
+    specs: Specs
+    rows: int
+    """Items that the run has to do."""
+    in_flight: InFlight
+    whole: Callable[[], Cluster]
+    """The live nodes and all that groups may grow to."""
+    live: Callable[[], Cluster]
+    """The live nodes alone."""
+
+    def begin(self, stages: Iterable[str]) -> dict[str, Placement]:
+        """As `place_stages`."""
+        return place_stages(self.specs, stages, self.whole(), self.rows, self.in_flight)
+
+    def anew(self, stages: Iterable[str]) -> dict[str, Placement]:
+        """As `place_anew`."""
+        return place_anew(self.specs, stages, self.whole(), self.live(), self.rows, self.in_flight)
+
+    def phases(self, planned: Sequence[Sequence[str]], needed: Sequence[str]) -> list[list[str]]:
+        """The phases planned where the smallest pools of each fit this cluster, else as `make_phases` cuts them.
+
+        Raises:
+            UserError: As `make_phases` and `place_stages`: what fits nowhere is told before anything starts.
+        """
+        cluster = self.whole()
+        fit = planned and all(_holds(self.specs, select_specs(self.specs, stages), cluster) for stages in planned)
+        phases = [list(stages) for stages in planned] if fit else make_phases(self.specs, needed, cluster)
+        for stages in phases:
+            place_stages(self.specs, stages, cluster, self.rows, self.in_flight)
+        return phases
+
+    def shortage(self, placed: Mapping[str, Placement]) -> str | None:
+        """As `InFlight.shortage`, of the workers with which a phase begins."""
+        begin = {name: placement.initial_actors for name, placement in placed.items()}
+        return self.in_flight.shortage(self.specs, begin, self.rows)
 
 
 def place_anew(
@@ -85,8 +122,8 @@ def _holds(specs: Specs, stages: Iterable[str], cluster: Cluster) -> bool:
     """Whether the smallest pools of these stages fit at once, each share of a GPU on one GPU."""
     wanted = set(stages)
     here = {spec.name: spec.pool for spec in as_asked(specs.values()) if spec.name in wanted}
-    engines = {name: (pool.min_actors, pool) for name, pool in here.items() if pool.num_gpus}
-    return cluster.capacity().holds(_total(specs, here)) and engines_fit(engines, cluster)
+    smallest = {name: (pool.min_actors, pool) for name, pool in here.items()}
+    return cluster.capacity().holds(_total(specs, here)) and pools_fit(smallest, cluster)
 
 
 def _total(specs: Specs, stages: Iterable[str]) -> Capacity:

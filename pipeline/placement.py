@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from actors.stage import PoolConfig
 from cluster.capacity import Capacity
 from cluster.nodes import ACCELERATOR_LABEL, GROUP_LABEL, NODE_LABEL, Cluster, NodeKind
-from cluster.packing import Need, Nodes, NodeType, fits_in_order
+from cluster.packing import Need, NodeType, engines_fit
 from records.errors import UserError
 
 
@@ -85,37 +85,30 @@ def place_all(
             growing.remove(name)
         else:
             sizes = more
-    engines = {name: pool for name, pool in pools.items() if pool.num_gpus}
-    while not engines_fit({name: (sizes[name], pool) for name, pool in engines.items()}, cluster):
-        larger = [name for name in engines if sizes[name] > pools[name].min_actors]
+    while not pools_fit({name: (sizes[name], pool) for name, pool in pools.items()}, cluster):
+        larger = [name for name, pool in pools.items() if pool.num_gpus and sizes[name] > pool.min_actors]
         if not larger:
             break
         sizes[max(larger, key=lambda one: sizes[one] / pools[one].max_actors)] -= 1
     return {name: replace(placement, initial_actors=sizes[name]) for name, placement in placements.items()}
 
 
-def engines_fit(engines: Mapping[str, tuple[int, PoolConfig]], cluster: Cluster) -> bool:
+def pools_fit(pools: Mapping[str, tuple[int, PoolConfig]], cluster: Cluster) -> bool:
     """Whether so many workers of pools with GPUs find their places as Ray gives them, pool by pool.
 
     Args:
-        engines: Stage to its number of workers and its pool, in the order in which Ray is asked for them.
+        pools: Stage to its number of workers and its pool, in the order in which Ray is asked for them.
         cluster: What there is, or may be.
     """
     workers = [
         (Need(cpus=pool.num_cpus, gpus=pool.num_gpus, memory_bytes=pool.memory_bytes, accelerator=wanted), count)
-        for count, pool in engines.values()
+        for count, pool in pools.values()
         for wanted in [pool.accelerator_type]
     ]
-    return fits_in_order(workers, _with_gpus(cluster, sum(count for _, count in workers)))
-
-
-def _with_gpus(cluster: Cluster, workers: int) -> Nodes:
-    """The nodes with GPUs; of those that are alike no more than there are workers."""
-    found: Counter[NodeType] = Counter()
+    nodes: Counter[NodeType] = Counter()
     for kind in cluster.kinds:
-        if kind.each.gpus:
-            found[kind.as_type()] += min(kind.count, workers)
-    return dict(found)
+        nodes[kind.as_type()] += kind.count
+    return engines_fit(workers, nodes)
 
 
 def _is_apart(placement: Placement) -> bool:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 from cluster.cheapest import Work, cheapest
 from cluster.estimate import Costs, Interval, Prediction, cautious, estimate, predict
+from cluster.loads import Cluster, StageLoad
 from cluster.nodes import ACCELERATOR_LABEL
 from cluster.packing import Need, Nodes
 from cluster.prices import PriceTable
-from cluster.sizing import Cluster, PhaseSize, Sizing, StageLoad, rate, size_pools
+from cluster.sizing import PhaseSize, Sizing, rate, size_pools
 from pipeline.graph import READER_CPUS, READERS
 from pipeline.in_flight import InFlight
 from pipeline.probe import ProbeResult
@@ -70,8 +71,8 @@ def bare_loads(specs: Specs, rows: Mapping[str, int], in_flight: InFlight) -> li
                     accelerator=pool.accelerator_type,
                 ),
                 seconds=0.0,
-                most_workers=in_flight.workers(spec, count),
-                most_workers_of_texts=None if spec.is_media else in_flight.workers_of_texts(pool, count),
+                most_workers=in_flight.most(spec, count, of_texts=False),
+                most_workers_of_texts=None if spec.is_media else in_flight.most(spec, count, of_texts=True),
                 needs_decode=spec.modality is not None,
             )
         )
@@ -234,12 +235,11 @@ def _overrides(sizing: Sizing) -> dict[str, dict[str, dict[str, int | str]]]:
 def _least(load: StageLoad, counts: Sequence[int], sizing: Sizing) -> int:
     """Workers without which a pool does not go on: one, so that a run that lost nodes begins anew with what lives.
 
-    `pipeline.placement` begins with all workers that were planned where they have GPUs, or nodes of their own; others
-    grow to them. Where one node is all there is, nothing lives once it is gone, and they begin with all as well. A run
-    of several phases shares GPUs among the pools of all of them, and would begin with less than was planned for each.
+    `pipeline.placement` begins each phase with all workers that were planned where they have GPUs, or nodes of their
+    own; others grow to them. Where one node is all there is, nothing lives once it is gone, and they begin with all as
+    well.
     """
-    one_node = sum(sizing.cluster.nodes.values()) == 1 and not load.need.gpus
-    return min(counts) if one_node or len(sizing.phases) > 1 else 1
+    return min(counts) if sum(sizing.cluster.nodes.values()) == 1 and not load.need.gpus else 1
 
 
 def _stage(

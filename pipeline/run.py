@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 from rich.console import Console
@@ -26,7 +27,7 @@ from pipeline.limits import Limits
 from pipeline.metrics import Publisher
 from pipeline.node_bill import NodeBill
 from pipeline.order import shard_priority
-from pipeline.phases import make_phases, place_anew, place_stages
+from pipeline.phases import Placer
 from pipeline.placement import Placement
 from pipeline.plan import Plan, make_plan
 from pipeline.pool_watch import PoolWatch
@@ -70,9 +71,8 @@ class Run:
     _removed: int = 0
     _pools: PoolWatch = field(default_factory=PoolWatch)
     _bill: NodeBill | None = None
-    _place: Callable[[], Mapping[str, Placement]] = dict
-    """Where the workers of each stage go on the cluster as it is now."""
     _place_anew: Callable[[], Mapping[str, Placement]] = dict
+    """Where the workers of the phase under way go once nodes are gone."""
     _on_signal: Callable[[int], None] = field(init=False)
     _publisher: Publisher = field(init=False)
     _report: RunReport = field(init=False)
@@ -141,13 +141,10 @@ class Run:
             rows = int(catalog.live_counts()[plan.order].sum())
             groups = self.config.node_groups
             most = InFlight.of(plan, catalog.live_counts(), self.config.graph, self.config.gate)
-            self._place = lambda: place_stages(self.specs, needed, read_cluster(groups), rows, most)
-            self._place_anew = lambda: place_anew(self.specs, needed, read_cluster(groups), read_cluster(), rows, most)
+            placer = Placer(self.specs, rows, most, whole=lambda: read_cluster(groups), live=read_cluster)
             self._bill = NodeBill.open(groups, self.request.prices, self.request.plan)
             self._report.prices = self._bill.prices if self._bill is not None else None
-            placed = self._place()  # what fits nowhere is told before anything starts
-            phases = planned_phases(self.request.plan, needed) or make_phases(self.specs, needed, read_cluster(groups))
-            self._report.phases = phases
+            self._report.phases = phases = placer.phases(planned_phases(self.request.plan, needed), needed)
             if len(phases) > 1:
                 logger.warning(
                     "this cluster cannot hold a worker of every stage at once: running %d phases, %s",
@@ -157,14 +154,15 @@ class Run:
             for number, stages in enumerate(phases):
                 if self.flag.is_set:
                     return
-                begin = {name: placed[name].initial_actors for name in stages if name in placed}
-                if (shortage := most.shortage(self.specs, begin, rows)) is not None:
+                placed = placer.begin(stages)
+                if (shortage := placer.shortage(placed)) is not None:
                     logger.warning("%s", shortage)
                 title = "+".join(stages) if len(phases) > 1 else "annotate"
                 retried = {stage for phase in phases[:number] for stage in phase}
                 phase_plan = plan if len(phases) == 1 else self._plan(catalog, stages, plan, retried)
                 with open_gate(self.config.gate) as gate:
-                    graph = self._graph(catalog, selected, gate)
+                    graph = self._graph(catalog, selected, gate, placed)
+                    self._place_anew = partial(placer.anew, stages)
                     self._run_phase(catalog, phase_plan, graph, stages, stats, title)
 
     def _plan(
@@ -193,7 +191,9 @@ class Run:
         items = np.cumsum(catalog.live_counts()[plan.order])
         return plan.first(int(np.searchsorted(items, self.request.limit)) + 1)
 
-    def _graph(self, catalog: Catalog, selected: Sequence[str], gate: GateHandle) -> Graph:
+    def _graph(
+        self, catalog: Catalog, selected: Sequence[str], gate: GateHandle, placed: Mapping[str, Placement]
+    ) -> Graph:
         return Graph(
             specs=self.specs,
             modalities={name: str(self.specs[name].modality) for name in selected if self.specs[name].modality},
@@ -202,7 +202,7 @@ class Run:
             gate=gate,
             config=self.config.graph,
             store=self.config.store,
-            placements=self._place(),
+            placements=placed,
         )
 
     def _run_phase(

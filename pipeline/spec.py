@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from actors.stage import PoolConfig
+from cluster.order import asking_order
 from records.errors import UserError
 from records.outcomes import STAGES
 
@@ -54,12 +55,8 @@ def in_order(stages: Iterable[str]) -> list[str]:
 
 
 def as_asked(specs: Iterable[StageSpec]) -> list[StageSpec]:
-    """Stages in the order in which rows pass them, and in which Ray is asked for their workers.
-
-    `decode` comes first and stages of texts last. Of those between, which do not read each other, the larger share of a
-    GPU comes first: Ray moves no worker later, and small ones would take what a large one then does not find whole.
-    """
-    return sorted(specs, key=lambda spec: (spec.name != "decode", not spec.is_media, -spec.pool.num_gpus))
+    """Stages in the order in which rows pass them, and in which Ray is asked for their workers."""
+    return sorted(specs, key=lambda spec: asking_order(spec.name, reads_media=spec.is_media, gpus=spec.pool.num_gpus))
 
 
 def select_specs(specs: Specs, stages: Iterable[str] | None) -> dict[str, StageSpec]:

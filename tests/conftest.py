@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from models.tiny import ensure_tiny
 from tests.again import lines_of
@@ -12,6 +13,9 @@ from tests.s3 import new_connections, s3_bucket, s3_server  # noqa: F401 - fixtu
 from tests.web import web  # noqa: F401 - a fixture
 
 TinyModels = Callable[[str], Path]
+
+settings.register_profile("busy machine", deadline=None)  # no test asserts seconds, those of hypothesis neither
+settings.load_profile("busy machine")
 
 
 @pytest.fixture(scope="session", autouse=True)

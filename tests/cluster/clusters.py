@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
+from cluster.loads import Cluster, StageLoad
 from cluster.packing import Need, Nodes, NodeType
-from cluster.sizing import Cluster, StageLoad
 
 GIB = 2**30
 SHARES = (0.0, 0.0, 0.05, 0.1, 0.3, 0.5, 0.6, 1.0, 2.0)
@@ -89,6 +89,30 @@ def fits_by_trying(workers: Sequence[tuple[Need, int]], nodes: Nodes) -> bool:
         return False
 
     return place(0, start)
+
+
+def fits_one_by_one(workers: Sequence[tuple[Need, int]], nodes: Nodes) -> bool:
+    """Whether each worker, in order, finds a place: on the fullest GPU that holds its share, else on the first node."""
+    there = [type_ for type_, count in nodes.items() for _ in range(count)]
+    cpus, memory = [round(type_.cpus * 100) for type_ in there], [type_.memory_bytes for type_ in there]
+    devices = [[100] * type_.gpus for type_ in there]
+    for need in (need for need, count in workers for _ in range(count)):
+        cores, gpus = round(need.cpus * 100), round(need.gpus * 100)
+        share = 0 < gpus < 100
+        spots = [
+            (min(left for left in devices[at] if left >= gpus) if share else 0, at)
+            for at in range(len(there))
+            if cpus[at] >= cores and memory[at] >= need.memory_bytes and _after(tuple(devices[at]), gpus)
+        ]
+        if not spots:
+            return False
+        fullest, at = min(spots)
+        cpus[at], memory[at] = cpus[at] - cores, memory[at] - need.memory_bytes
+        if share:
+            devices[at][devices[at].index(fullest)] -= gpus
+        for _ in range(gpus // 100):
+            devices[at][devices[at].index(100)] = 0
+    return True
 
 
 def _after(devices: tuple[int, ...], gpus: int) -> set[tuple[int, ...]]:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.cheapest import Offer, Work, cheapest
+from cluster.loads import Cluster, StageLoad
 from cluster.packing import Need, NodeType
-from cluster.sizing import Cluster, Sizing, StageLoad, size_pools
+from cluster.sizing import Sizing, size_pools
 from records.errors import UserError
 from tests.cluster.clusters import GIB, node_types, stage_loads
 

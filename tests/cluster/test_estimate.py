@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.estimate import LEVEL, DurationClass, Interval, Wave, duration_classes, estimate, predict
+from cluster.loads import Cluster, StageLoad
 from cluster.packing import Need, NodeType
-from cluster.sizing import Cluster, StageLoad, size_pools
+from cluster.sizing import size_pools
 
 
 @given(seconds=st.lists(st.floats(0, 5000), min_size=1, max_size=100))

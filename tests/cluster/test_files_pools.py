@@ -14,7 +14,7 @@ from jobs.cli import config_of
 from pipeline.cluster_view import make_cluster
 from pipeline.config import RunConfig
 from pipeline.graph import RESERVED_CPUS
-from pipeline.placement import engines_fit, place_all
+from pipeline.placement import place_all, pools_fit
 from tests.cluster.files import ANYSCALE, AWS, KUBERAY, entrypoint, job_spec, load
 
 FILES = (*KUBERAY, ANYSCALE, AWS)
@@ -91,9 +91,9 @@ def test_a_recipe_has_one_engine_of_each_on_each_gpu_of_one_machine(name: str, g
     engines = {stage: pool for stage, pool in wanted.items() if pool.num_gpus}
     assert {placed[stage].initial_actors for stage in engines} == {gpus}
     assert sum(pool.num_gpus for pool in engines.values()) == pytest.approx(1.0)
-    assert engines_fit({stage: (gpus, pool) for stage, pool in engines.items()}, machine)
+    assert pools_fit({stage: (gpus, pool) for stage, pool in engines.items()}, machine)
     one_more = {"caption": (gpus + 1, engines["caption"])}
-    assert not engines_fit(one_more, machine), "no two of the largest share a GPU"
+    assert not pools_fit(one_more, machine), "no two of the largest share a GPU"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.packing import Need, Nodes, NodeType, fits, fits_in_order
-from tests.cluster.clusters import GIB, fits_by_trying, needs, node_sets
+from cluster.packing import Need, Nodes, NodeType, engines_fit, fits, fits_in_order
+from tests.cluster.clusters import GIB, fits_by_trying, fits_one_by_one, needs, node_sets
 
 WORKERS = st.lists(st.tuples(needs(), st.integers(0, 3)), min_size=1, max_size=3)
 
@@ -89,6 +89,20 @@ def test_wrong_needs_are_refused() -> None:
 @given(workers=WORKERS, nodes=node_sets())
 def test_what_finds_places_in_order_fits(workers: list[tuple[Need, int]], nodes: Nodes) -> None:
     assert not fits_in_order(workers, nodes) or fits_by_trying(workers, nodes)
+
+
+@settings(max_examples=60, deadline=None)
+@given(workers=WORKERS, nodes=node_sets())
+def test_whole_kinds_at_once_find_the_places_of_their_workers_one_by_one(
+    workers: list[tuple[Need, int]], nodes: Nodes
+) -> None:
+    assert fits_in_order(workers, nodes) == fits_one_by_one(workers, nodes)
+
+
+def test_engines_are_packed_on_the_nodes_that_have_gpus_and_others_are_left_out() -> None:
+    cpu, gpu = NodeType(name="cpu", cpus=64), NodeType(name="gpu", cpus=4, gpus=1)
+    assert engines_fit([(Need(cpus=2), 40), (Need(cpus=4, gpus=1), 2)], {cpu: 1, gpu: 2})
+    assert not engines_fit([(Need(cpus=4, gpus=1), 3)], {cpu: 1, gpu: 2})
 
 
 def test_a_worker_takes_the_fullest_gpu_and_is_not_moved_for_a_later_one() -> None:

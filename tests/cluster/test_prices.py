@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster.loads import StageLoad
 from cluster.packing import Need, NodeType
 from cluster.prices import check_holds, read_cluster, read_prices
-from cluster.sizing import StageLoad
 from records.errors import UserError
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "cluster"

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.loads import Cluster, StageLoad
 from cluster.packing import Need, Nodes, NodeType
-from cluster.sizing import Cluster, Sizing, StageLoad, rate, size_pools, start_seconds
+from cluster.sizing import Sizing, rate, size_pools, start_seconds
 from records.errors import UserError
-from tests.cluster.clusters import GIB, cluster_of, fits_by_trying, node_sets, stage_loads
+from tests.cluster.clusters import GIB, cluster_of, fits_by_trying, fits_one_by_one, node_sets, stage_loads
 
 ITEMS = 1000.0
 SMALL = NodeType(name="small", cpus=4, memory_bytes=16 * GIB)
@@ -48,9 +49,21 @@ def _alone_fits(load: StageLoad, loads: list[StageLoad], cluster: Cluster) -> bo
     return cluster.holds(both, {one.name: 1 for one in both})
 
 
+def roomy(nodes: Nodes) -> Nodes:
+    """The same GPUs on nodes whose cores and memory hold any worker that they hold."""
+    return {replace(type_, cpus=1000, memory_bytes=1000 * GIB): count for type_, count in nodes.items()}
+
+
 @settings(max_examples=40, deadline=None)
-@given(loads=stage_loads(), nodes=node_sets(), data=st.data())
-def test_more_of_anything_is_never_slower(loads: list[StageLoad], nodes: Nodes, data: st.DataObject) -> None:
+@given(loads=stage_loads(), nodes=node_sets(), roomy_nodes=st.booleans(), data=st.data())
+def test_more_of_anything_is_never_slower(
+    loads: list[StageLoad], nodes: Nodes, roomy_nodes: bool, data: st.DataObject
+) -> None:
+    """Of engines that are placed in order, where GPUs alone bound them; of all else anywhere."""
+    if roomy_nodes:
+        nodes = roomy(nodes)
+    else:
+        loads = [replace(load, need=replace(load.need, gpus=0.0)) for load in loads]
     before = sized(loads, cluster_of(nodes))
     if before is None:
         return
@@ -73,16 +86,46 @@ def test_more_of_anything_is_never_slower(loads: list[StageLoad], nodes: Nodes, 
 @settings(max_examples=15, deadline=None)
 @given(loads=stage_loads(), nodes=node_sets())
 def test_no_other_number_of_workers_is_faster(loads: list[StageLoad], nodes: Nodes) -> None:
-    """Of all vectors of workers that fit at once, up to four of each, none beats the chosen one."""
+    """Of all rates whose workers fit at once, up to four of each, none beats the chosen one."""
     cluster = cluster_of(nodes)
     sizing = sized(loads, cluster)
     counts = [range(1, min(load.most_workers or 4, 4) + 1) for load in loads]
     for vector in _product(counts):
         workers = {load.name: count for load, count in zip(loads, vector, strict=True)}
-        if cluster.holds(loads, workers):
+        pace, _ = rate(loads, workers, cluster)
+        needed = {load.name: max(1, math.ceil(pace * load.seconds - 1e-9)) for load in loads if math.isfinite(pace)}
+        if cluster.holds(loads, needed or workers):  # without those that would have nothing to do
             assert sizing is not None
-            took = start_seconds(loads) + ITEMS / rate(loads, workers, cluster)[0]
-            assert sizing.seconds(ITEMS) <= took * (1 + 1e-9)
+            assert sizing.seconds(ITEMS) <= (start_seconds(loads) + ITEMS / pace) * (1 + 1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(loads=stage_loads(), nodes=node_sets())
+def test_engines_find_their_places_in_the_order_in_which_a_run_asks_for_them(
+    loads: list[StageLoad], nodes: Nodes
+) -> None:
+    if (sizing := sized(loads, cluster_of(nodes))) is not None:
+        for phase in sizing.phases:
+            asked = [load for load in loads if load.name in phase.workers and load.name not in ("decode", "embed")]
+            asked = sorted(asked, key=lambda load: -load.need.gpus)
+            asked += [load for load in loads if load.name in phase.workers and load.name == "embed"]
+            engines = [(load.need, phase.workers[load.name]) for load in asked if load.need.gpus]
+            with_gpus = {type_: count for type_, count in nodes.items() if type_.gpus}
+            assert fits_one_by_one(engines, with_gpus)
+
+
+def test_what_fits_in_another_order_alone_goes_in_phases() -> None:
+    """0.4 + 0.3 + 0.3 on one GPU and 0.4 + 0.6 on the other: but the two of 0.4 come first, and share one."""
+    shares = {"caption": 0.4, "describe_audio": 0.4, "transcribe": 0.3, "tag_audio": 0.3, "embed": 0.6}
+    loads = [
+        StageLoad(name=name, need=Need(gpus=share), seconds=1.0, needs_decode=name != "embed")
+        for name, share in shares.items()
+    ]
+    cluster = Cluster(nodes={GPU: 1})
+    ones = dict.fromkeys(shares, 1)
+    assert cluster.has_room(loads, ones)
+    assert not cluster.holds(loads, ones)
+    assert len(size_pools(loads, cluster, ITEMS).phases) == 2
 
 
 def _product(counts: list[range]) -> list[tuple[int, ...]]:

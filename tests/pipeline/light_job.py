@@ -22,6 +22,7 @@ from pipeline.builders import build_decode
 from pipeline.config import RunConfig
 from pipeline.loop_config import LoopConfig
 from pipeline.run import Run, new_run_id
+from pipeline.run_plan import read_plan
 from pipeline.run_request import RunRequest
 from pipeline.spec import StageSpec
 from storage.faults import TimeLimits
@@ -45,6 +46,7 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     arguments.add_argument("--drain-seconds", type=float, default=5.0)
     arguments.add_argument("--settings", type=Path, help="JSON: pools, load_seconds, hangs, graph, gate, node_groups")
     arguments.add_argument("--prices", help="what nodes cost, for the ledger")
+    arguments.add_argument("--plan", help="a plan file, for its phases")
     return arguments.parse_args(argv)
 
 
@@ -90,7 +92,9 @@ def main(argv: Sequence[str]) -> int:
             )
         run = Run(
             request=RunRequest(
-                output_uri=options.output, prices=read_prices(options.prices) if options.prices else None
+                output_uri=options.output,
+                prices=read_prices(options.prices) if options.prices else None,
+                plan=read_plan(options.plan) if options.plan else None,
             ),
             config=config,
             specs=noted(specs, options.notes),

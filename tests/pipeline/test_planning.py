@@ -10,9 +10,10 @@ import pytest
 from actors.stage import PoolConfig
 from cluster.cheapest import Offer
 from cluster.estimate import DurationClass, Prediction, Wave, predict
+from cluster.loads import Cluster
 from cluster.packing import Need, Nodes, NodeType
 from cluster.prices import PriceTable
-from cluster.sizing import Cluster, size_pools
+from cluster.sizing import size_pools
 from pipeline import planning
 from pipeline.config import apply_overrides
 from pipeline.gate import GateConfig

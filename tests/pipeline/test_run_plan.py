@@ -5,14 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from actors.stage import PoolConfig
+from cluster.loads import Cluster as SizedOn
 from cluster.nodes import ACCELERATOR_LABEL, Cluster, NodeGroup
-from cluster.packing import Nodes
+from cluster.packing import Nodes, NodeType
+from cluster.sizing import size_pools
 from pipeline.config import apply_overrides
-from pipeline.phases import make_phases, place_anew, place_stages
+from pipeline.phases import Placer, make_phases, place_anew, place_stages
 from pipeline.placement import Placement
+from pipeline.planning import RESERVED, bare_loads
 from pipeline.run_plan import RunPlan, read_plan
-from pipeline.spec import Specs
+from pipeline.spec import Specs, StageSpec
 from tests.pipeline.test_planning import CPU, GPU_STAGES, ONE_GPU, in_flight, planned
 
 CAPTION = ("decode", "caption")
@@ -62,13 +68,67 @@ def test_a_planned_run_begins_with_what_was_planned_on_nodes_of_its_own_and_on_o
     assert begins(place_stages(with_plan(made.plan), CAPTION, cluster, 10_000, MOST)) == workers
 
 
-def test_a_planned_run_of_several_phases_begins_each_with_what_was_planned() -> None:
-    """Placed with all that is needed: pools of two phases would have to share the GPUs."""
+def placer(specs: Specs, whole: Cluster, live: Cluster) -> Placer:
+    return Placer(specs, 10_000, MOST, whole=lambda: whole, live=lambda: live)
+
+
+def test_each_phase_of_a_planned_run_has_the_whole_cluster_and_goes_on_with_what_lives() -> None:
     made = planned({ONE_GPU: 4})
-    assert len(made.plan.phases) == 2
-    whole = Cluster(kinds=(GPU_GROUP.kind(),))
-    placed = begins(place_stages(with_plan(made.plan), list(GPU_STAGES), whole, 10_000, MOST))
-    assert placed == {name: stage.workers for name, stage in made.plan.stages.items()}
+    assert made.plan.phases == [["decode", "caption"], ["embed"]]
+    assert {made.plan.overrides[name]["pool"]["min_actors"] for name in ("caption", "embed")} == {1}
+    specs, whole = with_plan(made.plan), Cluster(kinds=(GPU_GROUP.kind(),))
+    two = Cluster(kinds=(replace(GPU_GROUP.kind(), count=2),))
+    of_run = placer(specs, whole, two)
+    assert of_run.phases(made.plan.phases, list(GPU_STAGES)) == made.plan.phases
+    for phase in made.sizing.phases:
+        placed = of_run.begin(phase.workers)
+        engines = {name: count for name, count in phase.workers.items() if specs[name].pool.num_gpus}
+        assert {name: placed[name].initial_actors for name in engines} == engines == dict.fromkeys(engines, 4)
+        after = of_run.anew(phase.workers)
+        assert {(after[name].initial_actors, after[name].max_actors) for name in engines} == {(2, 4)}
+
+
+def test_phases_that_do_not_fit_the_cluster_of_the_run_are_cut_anew() -> None:
+    """Both share a GPU of the planned cluster; the run has one that is too small for that."""
+    specs = {
+        name: replace(spec, pool=replace(spec.pool, num_gpus=0.6 if name != "decode" else 0))
+        for name, spec in GPU_STAGES.items()
+    }
+    one, two = (Cluster(kinds=(replace(GPU_GROUP.kind(), count=count),)) for count in (1, 2))
+    needed = list(GPU_STAGES)
+    assert placer(specs, two, two).phases([needed], needed) == [needed]
+    assert placer(specs, one, one).phases([needed], needed) == [["decode", "caption"], ["embed"]]
+
+
+SHARES = st.sampled_from((0.0, 0.1, 0.3, 0.4, 0.5, 0.6, 1.0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(shares=st.lists(SHARES, min_size=4, max_size=4), gpus=st.integers(1, 3), count=st.integers(1, 3))
+def test_every_phase_begins_with_the_engines_that_were_planned(shares: list[float], gpus: int, count: int) -> None:
+    names = ("caption", "transcribe", "tag_audio", "embed")
+    specs: dict[str, StageSpec] = {"decode": GPU_STAGES["decode"]}
+    for name, share in zip(names, shares, strict=True):
+        specs[name] = replace(GPU_STAGES["embed" if name == "embed" else "caption"], name=name)
+        specs[name] = replace(specs[name], pool=PoolConfig(num_cpus=0.25, num_gpus=share))
+    node = NodeType(name="gpu", cpus=32, gpus=gpus, memory_bytes=2**36)
+    loads = [
+        replace(load, seconds=1.0 + number)
+        for number, load in enumerate(bare_loads(specs, dict.fromkeys(specs, 10_000), MOST))
+    ]
+    sizing = size_pools(loads, SizedOn(nodes={node: count}, reserved=RESERVED), 10_000)
+    most = sizing.workers()
+    specs = {name: replace(spec, pool=replace(spec.pool, max_actors=most[name])) for name, spec in specs.items()}
+    cluster = Cluster(kinds=(NodeGroup(name="gpu", max_nodes=count, cpus=32, gpus=gpus).kind(),))
+    of_run = placer(specs, cluster, cluster)
+    phases = [list(phase.workers) for phase in sizing.phases]
+    assert of_run.phases(phases, list(specs)) == phases
+    for phase in sizing.phases:
+        placed = of_run.begin(phase.workers)
+        engines = [name for name in phase.workers if specs[name].pool.num_gpus]
+        assert {name: placed[name].initial_actors for name in engines} == {
+            name: phase.workers[name] for name in engines
+        }
 
 
 def test_stages_keep_to_the_gpus_that_they_were_measured_on() -> None:
