@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pipeline.graph import GraphConfig
 from pipeline.limits import Limits
 from pipeline.metrics import Publisher
+from pipeline.pool_watch import PoolWorkers
 from pipeline.progress import Snapshot
 from pipeline.ray_session import LocalRayConfig, ray_session
 from pipeline.run_metrics import ITEMS, driver_readings
@@ -36,6 +37,8 @@ def main(rows_per_second: int) -> None:
     stages = {stage: StageStats() for stage in STAGES}
     limits = Limits()
 
+    pools = dict.fromkeys(STAGES, PoolWorkers(working=64))
+
     def count_rows() -> None:
         for stats in stages.values():
             stats.results += rows_per_second
@@ -59,7 +62,7 @@ def main(rows_per_second: int) -> None:
                 errors={},
                 stopping=None,
             )
-            publisher.publish(driver_readings(now, stages, limits, rows_unsaved=0, commit_lag_seconds=1.0))
+            publisher.publish(driver_readings(now, stages, pools, limits, rows_unsaved=0, commit_lag_seconds=1.0))
 
     def each_row() -> None:
         publisher = Publisher(("bench-rows",))

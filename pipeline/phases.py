@@ -1,6 +1,7 @@
 """Which stages run together: all of them where the cluster can hold one worker of each, else a few at a time."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from cluster.capacity import Capacity
@@ -10,6 +11,8 @@ from pipeline.in_flight import InFlight
 from pipeline.placement import Placement, place_all, pools_fit
 from pipeline.spec import Specs, as_asked, select_specs
 from records.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 def make_phases(specs: Specs, selected: Sequence[str], cluster: Cluster) -> list[list[str]]:
@@ -51,7 +54,7 @@ def place_stages(
     return place_all({spec.name: spec.pool for spec in as_asked(placed.values())}, cluster, beside=beside, most=most)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Placer:
     """Places the stages of one phase, alone on the cluster as it is when asked: those of other phases do not live."""
 
@@ -65,8 +68,12 @@ class Placer:
     """The live nodes alone."""
 
     def begin(self, stages: Iterable[str]) -> dict[str, Placement]:
-        """As `place_stages`."""
-        return place_stages(self.specs, stages, self.whole(), self.rows, self.in_flight)
+        """As `place_stages`; says so where not all of these workers can have rows."""
+        placed = place_stages(self.specs, stages, self.whole(), self.rows, self.in_flight)
+        begin = {name: placement.initial_actors for name, placement in placed.items()}
+        if (shortage := self.in_flight.shortage(self.specs, begin, self.rows)) is not None:
+            logger.warning("%s", shortage)
+        return placed
 
     def anew(self, stages: Iterable[str]) -> dict[str, Placement]:
         """As `place_anew`."""
@@ -79,16 +86,17 @@ class Placer:
             UserError: As `make_phases` and `place_stages`: what fits nowhere is told before anything starts.
         """
         cluster = self.whole()
-        fit = planned and all(_holds(self.specs, select_specs(self.specs, stages), cluster) for stages in planned)
+        fit = len(planned) > 0 and all(
+            _holds(self.specs, select_specs(self.specs, stages), cluster) for stages in planned
+        )
         phases = [list(stages) for stages in planned] if fit else make_phases(self.specs, needed, cluster)
         for stages in phases:
             place_stages(self.specs, stages, cluster, self.rows, self.in_flight)
+        if len(phases) > 1:
+            why = "as planned" if fit else "this cluster cannot hold a worker of every stage at once"
+            named = " then ".join("+".join(phase) for phase in phases)
+            logger.warning("%s: running %d phases, %s", why, len(phases), named)
         return phases
-
-    def shortage(self, placed: Mapping[str, Placement]) -> str | None:
-        """As `InFlight.shortage`, of the workers with which a phase begins."""
-        begin = {name: placement.initial_actors for name, placement in placed.items()}
-        return self.in_flight.shortage(self.specs, begin, self.rows)
 
 
 def place_anew(

@@ -56,12 +56,26 @@ class PoolNow:
     """Whether the scheduler gives it no block, or takes none of its outputs, for what comes after it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolWorkers:
+    """The workers of one pool at one moment, each counted once."""
+
+    waiting: int = 0
+    """On no node yet, or not heard of since."""
+    loading: int = 0
+    idle: int = 0
+    """Ready and without a block."""
+    working: int = 0
+    """Ready and with a block."""
+
+
 @dataclass(slots=True)
 class PoolWatch:
     """Sums up what pools do. Told by Ray Data's thread, read by others."""
 
     clock: Callable[[], float] = time.monotonic
     _times: dict[str, PoolTime] = field(default_factory=dict)
+    _now: dict[str, PoolWorkers] = field(default_factory=dict)
     _alive: Mapping[str, int] = field(default_factory=dict)
     _last: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -73,6 +87,7 @@ class PoolWatch:
             if self._last is not None and now - self._last < LOOK_SECONDS:
                 return
             passed, self._last = now - (self._last if self._last is not None else now), now
+            self._now = dict.fromkeys(self._times, PoolWorkers())
             for pool in pools():
                 self._count(pool, passed)
 
@@ -84,6 +99,9 @@ class PoolWatch:
     def _count(self, pool: PoolNow, seconds: float) -> None:
         total = self._times.setdefault(pool.stage, PoolTime())
         loading = min(pool.pending, max(self._alive.get(pool.stage, 0) - pool.running, 0))
+        self._now[pool.stage] = PoolWorkers(
+            waiting=pool.pending - loading, loading=loading, idle=pool.idle, working=pool.running - pool.idle
+        )
         total.waiting_seconds += (pool.pending - loading) * seconds
         total.loading_seconds += loading * seconds
         total.ready_seconds += pool.running * seconds
@@ -98,6 +116,11 @@ class PoolWatch:
         """Stage to its time so far."""
         with self._lock:
             return {stage: replace(times) for stage, times in self._times.items()}
+
+    def workers(self) -> dict[str, PoolWorkers]:
+        """Stage to its workers at the last look; none once its input is over."""
+        with self._lock:
+            return dict(self._now)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -115,6 +138,8 @@ class PoolWatch:
             yield
         finally:
             classes.remove(Callback)
+            with self._lock:
+                self._now = dict.fromkeys(self._times, PoolWorkers())
 
     def __reduce__(self) -> tuple[type["PoolWatch"], tuple[()]]:
         """The context goes to every worker, where there is nothing to watch."""

@@ -141,23 +141,20 @@ class Run:
             rows = int(catalog.live_counts()[plan.order].sum())
             groups = self.config.node_groups
             most = InFlight.of(plan, catalog.live_counts(), self.config.graph, self.config.gate)
-            placer = Placer(self.specs, rows, most, whole=lambda: read_cluster(groups), live=read_cluster)
+            placer = Placer(
+                specs=self.specs, rows=rows, in_flight=most, whole=lambda: read_cluster(groups), live=read_cluster
+            )
             self._bill = NodeBill.open(groups, self.request.prices, self.request.plan)
             self._report.prices = self._bill.prices if self._bill is not None else None
             self._report.phases = phases = placer.phases(planned_phases(self.request.plan, needed), needed)
-            if len(phases) > 1:
-                logger.warning(
-                    "this cluster cannot hold a worker of every stage at once: running %d phases, %s",
-                    len(phases),
-                    " then ".join("+".join(phase) for phase in phases),
-                )
             for number, stages in enumerate(phases):
                 if self.flag.is_set:
                     return
                 placed = placer.begin(stages)
-                if (shortage := placer.shortage(placed)) is not None:
-                    logger.warning("%s", shortage)
                 title = "+".join(stages) if len(phases) > 1 else "annotate"
+                if len(phases) > 1:
+                    begin = ", ".join(f"{name} {one.initial_actors}" for name, one in placed.items())
+                    logger.info("workers that %s begins with: %s", title, begin)
                 retried = {stage for phase in phases[:number] for stage in phase}
                 phase_plan = plan if len(phases) == 1 else self._plan(catalog, stages, plan, retried)
                 with open_gate(self.config.gate) as gate:
@@ -209,7 +206,9 @@ class Run:
         self, catalog: Catalog, plan: Plan, graph: Graph, stages: Sequence[str], stats: RunStats, title: str
     ) -> None:
         breaker = Breaker(self.config.breaker, enabled=self.request.retry_kinds is None)
-        metrics = PhaseMetrics(publisher=self._publisher, stats=stats, limits=self.limits, bill=self._bill)
+        metrics = PhaseMetrics(
+            publisher=self._publisher, stats=stats, pools=self._pools, limits=self.limits, bill=self._bill
+        )
         committer = self._committer(catalog, plan, breaker, metrics)
         self._removed = 0
         self._adopted += adopt_journals(

@@ -1,8 +1,10 @@
 """What the driver says to Prometheus of its run, once a second, so that no row waits for a metric.
 
-Queues and pools are Ray Data's own metrics, by operator, and each operator has its stage's name.
+Queues are Ray Data's own metric, by operator, and each operator has its stage's name. What Ray Data says of pools
+(2.60) is what they were when they last gave a block away: nothing of one that loads, or waits for a node.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from pipeline.committer import Committer
 from pipeline.limits import Limits
 from pipeline.metrics import Metric, Publisher, Reading
 from pipeline.node_bill import NodeBill
+from pipeline.pool_watch import PoolWatch, PoolWorkers
 from pipeline.progress import Snapshot
 from pipeline.stats import RunStats, StageStats
 from records.flow import FlowRow
@@ -42,6 +45,11 @@ TOKENS = Metric(
     tags=("run_id", "stage", "direction"),
     counter=True,
 )
+WORKERS = Metric(
+    name="reelscribe_workers",
+    help="Workers of a stage: waiting for a node or their process, loading, idle without a block, or working",
+    tags=("run_id", "stage", "state"),
+)
 GPU_HOURS = Metric(
     name="reelscribe_gpu_hours", help="GPUs that workers held so far, busy or not, times hours", tags=("run_id",)
 )
@@ -65,19 +73,26 @@ COMMIT_LAG = Metric(
     tags=("run_id",),
 )
 DRIVER_METRICS = (
-    ITEMS, ERRORS, STREAM_ERRORS, BUSY_SECONDS, TOKENS, GPU_HOURS,
+    ITEMS, ERRORS, STREAM_ERRORS, BUSY_SECONDS, TOKENS, WORKERS, GPU_HOURS,
     ROWS, ROWS_EXPECTED, ROWS_OUT, ROWS_UNSAVED, SHARDS, SHARDS_EXPECTED, COMMIT_LAG,
 )  # fmt: skip
 
 
 def driver_readings(
-    now: Snapshot, stages: Mapping[str, StageStats], limits: Limits, *, rows_unsaved: int, commit_lag_seconds: float
+    now: Snapshot,
+    stages: Mapping[str, StageStats],
+    pools: Mapping[str, PoolWorkers],
+    limits: Limits,
+    *,
+    rows_unsaved: int,
+    commit_lag_seconds: float,
 ) -> Iterator[Reading]:
     """What the driver knows of a run.
 
     Args:
         now: Where the phase stands.
         stages: The run's counters by stage; another thread may be counting on.
+        pools: Workers by stage.
         limits: Knows what is on its way and which GPUs are held.
         rows_unsaved: Items back and not written anywhere.
         commit_lag_seconds: Age of the oldest shard that is under way.
@@ -90,6 +105,9 @@ def driver_readings(
         for metric, errors in ((ERRORS, stats.errors), (STREAM_ERRORS, stats.stream_errors)):
             for kind, count in dict(errors).items():
                 yield metric, (stage, kind), count
+    for stage, workers in pools.items():
+        for state, number in dataclasses.asdict(workers).items():
+            yield WORKERS, (stage, state), number
     yield GPU_HOURS, (), limits.gpu_hours_held
     yield ROWS, (), now.rows
     yield ROWS_EXPECTED, (), now.expected_rows
@@ -127,6 +145,7 @@ class PhaseMetrics:
 
     publisher: Publisher
     stats: RunStats
+    pools: PoolWatch
     limits: Limits
     bill: NodeBill | None
     _lag: CommitLag = field(default_factory=CommitLag)
@@ -145,6 +164,7 @@ class PhaseMetrics:
             driver_readings(
                 now,
                 self.stats.stages,
+                self.pools.workers(),
                 self.limits,
                 rows_unsaved=len(committer.in_memory),
                 commit_lag_seconds=self._lag.seconds(committer.committed),

@@ -1,5 +1,6 @@
 """Fixtures that every test may use: tiny models, built once and kept between runs. What is told after all tests."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,8 +22,6 @@ settings.load_profile("busy machine")
 @pytest.fixture(scope="session", autouse=True)
 def _offline() -> None:
     """No test may reach for a model hub."""
-    import os
-
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 
@@ -41,6 +40,7 @@ def light_ray() -> Iterator[None]:
     from pipeline.graph import GraphConfig
     from pipeline.ray_session import LocalRayConfig, ray_session
 
+    os.environ.setdefault("RAY_metrics_report_interval_ms", "2000")  # of ten seconds, for which tests would wait
     with ray_session(LocalRayConfig(num_cpus=4, num_gpus=1, object_store_bytes=512 * 2**20), GraphConfig()):
         yield
     assert not ray.is_initialized()

@@ -1,5 +1,6 @@
 """A run in phases on a cluster of several nodes: each phase has all of their GPUs."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,8 @@ PLAN = RunPlan(
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
 def test_each_phase_of_a_plan_has_an_engine_on_every_node(tmp_path: Path, record_property: RecordProperty) -> None:
-    """A whole GPU for each worker: placed beside each other, captioner and transcriber would have one node each."""
-    engine = {"num_cpus": 0.25, "num_gpus": 1, "max_actors": 2}
+    """Placed beside each other, captioner and transcriber would begin with one node each."""
+    engine = {"num_cpus": 0.25, "num_gpus": 0.6, "max_actors": 2}
     run = Disturbed(
         tmp_path, record_property, items=96, seconds=0.2,
         settings={"pools": {**POOLS, "caption": engine, "transcribe": engine}},
@@ -36,4 +37,7 @@ def test_each_phase_of_a_plan_has_an_engine_on_every_node(tmp_path: Path, record
         assert driver.wait() == 0, driver.said()[-3000:]
     run.check()
     assert last_report(run.output)["phases"] == PHASES
+    begun = re.findall(r"workers that (.+) begins with: (.+)", driver.said())
+    assert [phase for phase, _ in begun] == ["+".join(phase) for phase in PHASES]
+    assert [sizes.split(", ")[1:] for _, sizes in begun] == [["caption 2"], ["transcribe 2"], []]
     assert set(run.nodes_of("caption")) == set(run.nodes_of("transcribe")) == nodes

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from cluster.estimate import Interval
 from pipeline.ledger import WorkerShape, ledger_markdown, make_ledger, plan_markdown
 from pipeline.node_bill import NodeCosts
-from pipeline.pool_watch import LOOK_SECONDS, PoolNow, PoolTime, PoolWatch
+from pipeline.pool_watch import LOOK_SECONDS, PoolNow, PoolTime, PoolWatch, PoolWorkers
 from pipeline.run_plan import ClusterPrices, RunPlan, StagePrediction
 from pipeline.stats import StageStats
 
@@ -176,3 +176,21 @@ def test_the_report_sets_the_plan_beside_what_came() -> None:
     money = "\n".join(ledger_markdown(ledger, PRICES, costs, 1800.0, 900))
     assert "The nodes cost 4.50 EUR while they were there, 5 for 1,000 items; 2.83 of it no pool held." in money
     assert "There were 1.8 on average, 2 at most; all that the cluster may have would cost 5.00 for 30:00." in money
+
+
+def test_workers_are_those_of_the_last_look_each_in_one_state_and_none_once_a_pass_is_over() -> None:
+    now = [100.0]
+    watch = PoolWatch(clock=lambda: now[0])
+
+    def look(*pools: PoolNow) -> dict[str, PoolWorkers]:
+        now[0] += LOOK_SECONDS
+        watch.look(lambda: pools)
+        return watch.workers()
+
+    with watch.watching():
+        watch.hear({"caption": 3})
+        caption = PoolNow(stage="caption", pending=3, running=2, idle=1, held_back=False)
+        assert look(caption) == {"caption": PoolWorkers(waiting=2, loading=1, idle=1, working=1)}
+        embed = PoolNow(stage="embed", pending=0, running=4, idle=0, held_back=False)
+        assert look(embed) == {"caption": PoolWorkers(), "embed": PoolWorkers(working=4)}, "caption has no more input"
+    assert watch.workers() == dict.fromkeys(("caption", "embed"), PoolWorkers())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.limits import Limits
 from pipeline.metrics import BYTES_READ, CountedFetch, Instrument, Metric, Publisher, RayInstrument
+from pipeline.pool_watch import PoolWorkers
 from pipeline.progress import Snapshot
 from pipeline.run_metrics import (
     COMMIT_LAG,
@@ -23,6 +24,7 @@ from pipeline.run_metrics import (
     ROWS_UNSAVED,
     STREAM_ERRORS,
     TOKENS,
+    WORKERS,
     CommitLag,
     driver_readings,
 )  # fmt: skip
@@ -121,7 +123,12 @@ def test_the_readings_are_the_counters() -> None:
     readings = {
         (metric, tags): value
         for metric, tags, value in driver_readings(
-            now, {"caption": caption}, limits, rows_unsaved=6, commit_lag_seconds=12.5
+            now,
+            {"caption": caption},
+            {"caption": PoolWorkers(waiting=1, loading=2, idle=3, working=4)},
+            limits,
+            rows_unsaved=6,
+            commit_lag_seconds=12.5,
         )
     }
     assert {metric for metric, _ in readings} == set(DRIVER_METRICS)
@@ -129,6 +136,9 @@ def test_the_readings_are_the_counters() -> None:
     assert readings[ERRORS, ("caption", "corrupt")] == 2
     assert readings[ERRORS, ("caption", "timeout")] == 1
     assert readings[STREAM_ERRORS, ("caption", "corrupt")] == 4
+    assert {tags[1]: value for (metric, tags), value in readings.items() if metric == WORKERS} == {
+        "waiting": 1, "loading": 2, "idle": 3, "working": 4
+    }  # fmt: skip
     assert readings[TOKENS, ("caption", "prompt")] == 70
     assert readings[TOKENS, ("caption", "output")] == 30
     assert (readings[ROWS_OUT, ()], readings[ROWS_UNSAVED, ()], readings[COMMIT_LAG, ()]) == (12, 6, 12.5)

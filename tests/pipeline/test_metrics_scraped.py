@@ -123,7 +123,7 @@ def test_ray_datas_own_metrics_bear_the_stages_names(watched: Watched) -> None:
     (pattern,) = {
         match.replace("\\\\", "\\") for match in re.findall(r'"operator", "(.+?)"\)', " ".join(queries(dashboard())))
     }
-    operators = watched.after.label("ray_data_num_alive_actors", "operator")
+    operators = watched.after.label("ray_data_num_external_inqueue_blocks", "operator")
     stages = {found[1] for operator in operators if (found := re.fullmatch(pattern, operator))}
     assert stages >= set(watched.report.stages)
 

@@ -69,7 +69,7 @@ def test_a_planned_run_begins_with_what_was_planned_on_nodes_of_its_own_and_on_o
 
 
 def placer(specs: Specs, whole: Cluster, live: Cluster) -> Placer:
-    return Placer(specs, 10_000, MOST, whole=lambda: whole, live=lambda: live)
+    return Placer(specs=specs, rows=10_000, in_flight=MOST, whole=lambda: whole, live=lambda: live)
 
 
 def test_each_phase_of_a_planned_run_has_the_whole_cluster_and_goes_on_with_what_lives() -> None:
