@@ -48,7 +48,7 @@ from pipeline.run import new_run_id
 from pipeline.run_plan import FOLDER, ClusterPrices
 from pipeline.sample import sample_lines
 from pipeline.spec import Specs, select_specs
-from pipeline.unfinished import rows_to_do, unfinished_plan
+from pipeline.unfinished import count_to_do, unfinished_plan
 from records.errors import UserError
 from records.flow import FlowRow
 from storage.catalog import Catalog
@@ -114,7 +114,11 @@ def main(argv: Sequence[str]) -> int:
     plan_id = new_run_id()
     catalog = _listed(store, options, config, plan_id)
     pending = unfinished_plan(store, catalog, specs, list(selected))
-    rows = rows_to_do(pending, catalog, specs)
+    reader = ShardReader(
+        output_uri=options.output, catalog_revision=catalog.revision, specs=specs, gate=None, store=config.store
+    )
+    to_do = count_to_do(pending, catalog.live_counts(), specs, reader.lines)
+    rows = to_do.rows
     if not rows:
         print(f"Nothing left to do: all {catalog.item_count} items are done, so that there is nothing to plan.")
         return 0
@@ -124,10 +128,7 @@ def main(argv: Sequence[str]) -> int:
         prices.usable(bare)
     if nodes is not None:
         size_pools(bare, Cluster(nodes=nodes, reserved=RESERVED), 1)  # what does not fit costs no probe
-    reader = ShardReader(
-        output_uri=options.output, catalog_revision=catalog.revision, specs=specs, gate=None, store=config.store
-    )
-    lines = sample_lines(pending, catalog.live_counts(), reader.lines, options.sample, options.seed)
+    lines = sample_lines(pending, to_do.items, reader.lines, options.sample, options.seed)
     probed = _probed(config, {name: specs[name] for name in rows}, selected, bare, lines)
     deadline = left_seconds(options.deadline, asked, datetime.now(UTC)) if options.deadline is not None else None
     own = nodes is None and (deadline is None or options.cluster == CONNECTED)

@@ -21,7 +21,7 @@ from pipeline.reader import ShardReader
 from pipeline.run_plan import read_plan
 from pipeline.sample import sample_lines
 from pipeline.spec import Specs
-from pipeline.unfinished import rows_to_do, unfinished_plan
+from pipeline.unfinished import count_to_do, unfinished_plan
 from records.errors import Failure, FatalError, UserError
 from records.items import Row
 from records.outcomes import STAGES, Embedding, View
@@ -69,7 +69,7 @@ def probed(
         output_uri=str(output), catalog_revision=catalog.revision, specs=specs, gate=None, store=StoreConfig()
     )
     lines = sample_lines(plan, catalog.live_counts(), reader.lines, sample, 0)
-    needed = rows_to_do(plan, catalog, specs)
+    needed = count_to_do(plan, catalog.live_counts(), specs, reader.lines).rows
     probe = Probe({name: specs[name] for name in needed}, MODALITIES, graph, dtype)
     return catalog, probe.run(lines)
 
@@ -192,7 +192,7 @@ def planned_on(
     nodes: dict[NodeType, int], specs: Specs, catalog: Catalog, result: ProbeResult, output: Path
 ) -> Planned:
     pending = unfinished_plan(Store.open(str(output)), catalog, specs, list(specs))
-    rows = rows_to_do(pending, catalog, specs)
+    rows = dict.fromkeys(specs, catalog.item_count)
     request = PlanRequest(plan_id="p", recipe="tiny", rows=rows, nodes=nodes)
     bounds = InFlight.of(pending, catalog.live_counts(), GRAPH, BASE.gate)
     return plan_run(request, specs, bounds, result, {})

@@ -98,9 +98,9 @@ def test_the_slow_stage_is_busy_the_one_before_it_blocked_and_those_after_it_sta
     assert caption.busy_share * caption.held_seconds == pytest.approx(ROWS * caption.busy_seconds_per_item, rel=0.1)
     assert caption.busy_share > 3 * max(line.busy_share for stage, line in lines.items() if stage != "caption")
     assert caption.blocked_share < 0.1
-    assert decode.blocked_share > 0.25 > 0.1 > decode.busy_share
-    assert transcribe.starved_share > 0.5 > 0.1 > transcribe.blocked_share
-    assert lines["embed"].starved_share > 0.3 > 0.1 > lines["embed"].blocked_share
+    assert decode.blocked_share > 0.2 > 0.1 > decode.busy_share
+    for line in (transcribe, lines["embed"]):
+        assert line.starved_share > 0.2 > 0.1 > max(line.blocked_share, line.busy_share)
 
 
 def test_the_pools_of_the_metrics_are_those_of_the_run(slow: Watched) -> None:
