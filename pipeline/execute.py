@@ -51,8 +51,8 @@ class Phase:
     pools: PoolWatch = field(default_factory=PoolWatch)
     tripped: Callable[[], str | None]
     """The breaker's verdict."""
-    still_ours: Callable[[], str | None] = lambda: None
-    """None while the lease is held, else why not."""
+    why_stop: Callable[[], str | None] = lambda: None
+    """None while the run may go on, else why not."""
     on_tick: Callable[[], None] = lambda: None
     """Called about every second, for the display."""
     place_anew: Callable[[], Mapping[str, Placement]] = dict
@@ -214,9 +214,10 @@ class Phase:
                 self._watchdog = None  # of this pass, which is given up once
                 self.flag.end_pass()
         self.pools.hear(state.workers)
-        self.limits.observe(issued=state.rows_issued, arrived=arrived, workers=state.workers)
-        lost = self.still_ours()
+        self.limits.observe(issued=state.rows_issued, arrived=arrived, workers=self.pools.living())
+        lost = self.why_stop()
         if lost is not None and self.flag.set(lost):
+            logger.warning("%s: saving what came back, then draining", lost)
             self._stop_reading()
         if (limit := self.limits.reason_to_stop()) is not None and self.flag.set(limit, planned=True):
             logger.warning("%s: no further shard is read, what is on its way drains", limit)

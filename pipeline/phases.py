@@ -67,10 +67,12 @@ class Placer:
     live: Callable[[], Cluster]
     """The live nodes alone."""
 
-    def begin(self, stages: Iterable[str]) -> dict[str, Placement]:
+    def begin(self, stages: Sequence[str]) -> dict[str, Placement]:
         """As `place_stages`; says so where not all of these workers can have rows."""
         placed = place_stages(self.specs, stages, self.whole(), self.rows, self.in_flight)
         begin = {name: placement.initial_actors for name, placement in placed.items()}
+        named = ", ".join(f"{name} {count}" for name, count in begin.items())
+        logger.info("workers that %s begins with: %s", "+".join(stages), named)
         if (shortage := self.in_flight.shortage(self.specs, begin, self.rows)) is not None:
             logger.warning("%s", shortage)
         return placed

@@ -6,6 +6,7 @@ what comes after it. What it does with a block, its own busy clock says (`spent`
 """
 
 import contextlib
+import dataclasses
 import re
 import threading
 import time
@@ -95,6 +96,15 @@ class PoolWatch:
         """Takes how many workers of each stage live on a node now, ready or not, as their heartbeats say."""
         with self._lock:
             self._alive = alive
+
+    def living(self) -> dict[str, int]:
+        """Stage to its workers that hold a place on a node: heard of lately, and no more than Ray has.
+
+        A heart is heard of for a while after its end; where a stage's input is over, Ray's pool is gone at once.
+        """
+        with self._lock:
+            has = {stage: sum(dataclasses.astuple(workers)) for stage, workers in self._now.items()}
+            return {stage: min(count, has.get(stage, count)) for stage, count in self._alive.items()}
 
     def _count(self, pool: PoolNow, seconds: float) -> None:
         total = self._times.setdefault(pool.stage, PoolTime())

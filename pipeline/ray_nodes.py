@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray._private.state import state
 
 RayNode = Mapping[str, Any]
 """Its `NodeID`, `Alive`, `Resources`, `Labels` and addresses."""
@@ -24,6 +25,16 @@ def live_nodes() -> list[RayNode]:
 def live_node_ids() -> set[str]:
     """Ray's ids of the nodes that are there."""
     return {node["NodeID"] for node in live_nodes()}
+
+
+def why_own_node_goes() -> str | None:
+    """What to say where this process's node is to end: Ray (2.60) drains it first, as when its pod is told to go.
+
+    The process itself gets no signal then. Ray has no public way to ask; its own trainer asks so too.
+    """
+    draining: Mapping[str, int] = state.get_draining_nodes()
+    here = ray.get_runtime_context().get_node_id() in draining
+    return "the node of this driver is being taken away" if here else None
 
 
 @dataclass(slots=True)

@@ -32,6 +32,7 @@ from pipeline.placement import Placement
 from pipeline.plan import Plan, make_plan
 from pipeline.pool_watch import PoolWatch
 from pipeline.progress import Progress, Snapshot
+from pipeline.ray_nodes import why_own_node_goes
 from pipeline.ray_session import ray_session
 from pipeline.remaining import Remaining
 from pipeline.report import RunReport, library_versions
@@ -152,9 +153,6 @@ class Run:
                     return
                 placed = placer.begin(stages)
                 title = "+".join(stages) if len(phases) > 1 else "annotate"
-                if len(phases) > 1:
-                    begin = ", ".join(f"{name} {one.initial_actors}" for name, one in placed.items())
-                    logger.info("workers that %s begins with: %s", title, begin)
                 retried = {stage for phase in phases[:number] for stage in phase}
                 phase_plan = plan if len(phases) == 1 else self._plan(catalog, stages, plan, retried)
                 with open_gate(self.config.gate) as gate:
@@ -228,7 +226,7 @@ class Run:
                 pools=self._pools,
                 tripped=lambda: breaker.tripped,
                 place_anew=self._place_anew,
-                still_ours=self._still_ours,
+                why_stop=self._why_stop,
                 on_tick=lambda: metrics.tick(
                     self._snapshot(title, committer, tasks, forecast), committer, progress.draw
                 ),
@@ -278,8 +276,9 @@ class Run:
         self._removed += len(removed)
         return [item for item in catalog.read_shard(shard_id) if item.key not in removed]
 
-    def _still_ours(self) -> str | None:
-        return "another run may hold the lease of this output" if self.lease.lost.is_set() else None
+    def _why_stop(self) -> str | None:
+        lost = "another run may hold the lease of this output" if self.lease.lost.is_set() else None
+        return lost or why_own_node_goes()
 
     def _snapshot(self, title: str, committer: Committer, tasks: Tasks, forecast: RowForecast) -> Snapshot:
         return Snapshot(

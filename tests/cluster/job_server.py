@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from ray.job_submission import JobStatus, JobSubmissionClient
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
@@ -22,6 +24,7 @@ from tests.pipeline.drivers import PATIENCE_SECONDS, reaches
 START_SECONDS = 180.0
 LOOK_SECONDS = 0.2
 LOOPBACK = {"RAY_AUTH_MODE": "disabled"}
+NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -67,6 +70,14 @@ class JobServer:
 
     address: str
     metrics: str
+    process: "subprocess.Popen[bytes]"
+    """`ray start --block`, or what holds its pod."""
+
+    def end_pod(self) -> None:
+        """SIGTERM to the pod's first process, as where a pod is told to go; waits until that has ended."""
+        (first,) = psutil.Process(self.process.pid).children()
+        first.send_signal(signal.SIGTERM)
+        self.process.wait(PATIENCE_SECONDS)
 
     def submit(self, entrypoint: str) -> Job:
         """Submits a command as `ray job submit` does."""
@@ -85,11 +96,13 @@ class JobServer:
 
 
 @contextlib.contextmanager
-def job_server(*, gpus: int = 0, **variables: str) -> Iterator[JobServer]:
+def job_server(*, gpus: int = 0, as_pod: bool = False, **variables: str) -> Iterator[JobServer]:
     """Starts Ray as its image would: this Python is the PATH's, and the project can be imported from anywhere.
 
     Args:
         gpus: That are only counted.
+        as_pod: As the first process of a PID namespace, in the shell in which KubeRay puts it (source: its
+            controllers/ray/common/pod.go).
         variables: Of its environment.
     """
     folder = tempfile.mkdtemp(prefix="t")  # short: Ray's sockets lie in it
@@ -98,17 +111,17 @@ def job_server(*, gpus: int = 0, **variables: str) -> Iterator[JobServer]:
     environment |= {**LOOPBACK, "RAY_worker_niceness": "0", "PATH": path, "PYTHONPATH": str(ROOT)}
     environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # nobody moves elsewhere in the end
     dashboard, agent, client, metrics = _free_ports(4)
-    head = subprocess.Popen(
-        [
-            RAY, "start", "--head", "--block", "--disable-usage-stats", "--port=0", f"--temp-dir={folder}",
-            "--node-ip-address=127.0.0.1", "--num-cpus=6", f"--num-gpus={gpus}", f"--object-store-memory={200 * 2**20}",
-            f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
-            f"--ray-client-server-port={client}", f"--metrics-export-port={metrics}",
-        ],
-        cwd=folder, env={**environment, **variables}, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    command = [
+        RAY, "start", "--head", "--block", "--disable-usage-stats", "--port=0", f"--temp-dir={folder}",
+        "--node-ip-address=127.0.0.1", "--num-cpus=6", f"--num-gpus={gpus}", f"--object-store-memory={200 * 2**20}",
+        f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
+        f"--ray-client-server-port={client}", f"--metrics-export-port={metrics}",
+    ]  # fmt: skip
+    if as_pod:
+        command = [*NAMESPACE, "/bin/bash", "-c", "--", f"ulimit -n 65536; {shlex.join(command)}"]
+    head = subprocess.Popen(command, cwd=folder, env={**environment, **variables}, stdout=subprocess.DEVNULL)
     try:
-        server = JobServer(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{metrics}")
+        server = JobServer(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{metrics}", head)
         answers = retry_if_exception_type((ConnectionError, RuntimeError))
         for attempt in Retrying(
             stop=stop_after_delay(START_SECONDS), wait=wait_fixed(0.5), retry=answers, reraise=True
@@ -118,7 +131,7 @@ def job_server(*, gpus: int = 0, **variables: str) -> Iterator[JobServer]:
                 JobSubmissionClient(server.address).list_jobs()
         yield server
     finally:
-        head.send_signal(signal.SIGTERM)  # it ends the processes that it has started
+        head.send_signal(signal.SIGKILL if as_pod else signal.SIGTERM)  # with it go the processes that it has started
         head.wait(60)
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,10 +1,12 @@
 """The `ray up` file, by the checks that `ray up` makes before it asks the cloud for anything."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import jsonschema
 import pytest
+from ray.autoscaler._private.aws.config import DEFAULT_AMI, DEFAULT_AMI_NAME
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from tests.cluster.files import AWS, load
@@ -28,6 +30,15 @@ def test_ray_takes_the_file() -> None:
     workers = [types[name] for name in ("cpu", "gpu")]
     assert [one["min_workers"] for one in workers] == [0, 0]
     assert sum(one["max_workers"] for one in workers) == config["max_workers"]
+
+
+def test_no_node_gets_the_image_that_ray_would_choose() -> None:
+    """Its driver is older than the CUDA of our image."""
+    assert "Ubuntu 18.04" in DEFAULT_AMI_NAME, "look again at what it is"
+    for name, type_ in prepared(load(AWS))["available_node_types"].items():
+        image = type_["node_config"]["ImageId"]
+        assert re.fullmatch(r"ami-[0-9a-f]{17}", image), name
+        assert image not in DEFAULT_AMI.values(), name
 
 
 def test_nothing_is_installed_on_a_node() -> None:

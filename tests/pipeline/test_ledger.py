@@ -194,3 +194,16 @@ def test_workers_are_those_of_the_last_look_each_in_one_state_and_none_once_a_pa
         embed = PoolNow(stage="embed", pending=0, running=4, idle=0, held_back=False)
         assert look(embed) == {"caption": PoolWorkers(), "embed": PoolWorkers(working=4)}, "caption has no more input"
     assert watch.workers() == dict.fromkeys(("caption", "embed"), PoolWorkers())
+
+
+def test_no_more_workers_hold_a_place_than_ray_has_however_lately_they_were_heard_of() -> None:
+    watch = PoolWatch(clock=lambda: 0.0)
+    watch.hear({"caption": 3, "embed": 2, "decode": 1})
+    assert watch.living() == {"caption": 3, "embed": 2, "decode": 1}, "before the first look"
+    caption = PoolNow(stage="caption", pending=1, running=1, idle=0, held_back=False)
+    watch.look(lambda: [caption, PoolNow(stage="embed", pending=0, running=4, idle=4, held_back=False)])
+    assert watch.living() == {"caption": 2, "embed": 2, "decode": 1}
+    with watch.watching():
+        pass
+    watch.hear({"caption": 3})
+    assert watch.living() == {"caption": 0}, "its pass is over"

@@ -81,7 +81,7 @@ def test_each_phase_of_a_planned_run_has_the_whole_cluster_and_goes_on_with_what
     of_run = placer(specs, whole, two)
     assert of_run.phases(made.plan.phases, list(GPU_STAGES)) == made.plan.phases
     for phase in made.sizing.phases:
-        placed = of_run.begin(phase.workers)
+        placed = of_run.begin(list(phase.workers))
         engines = {name: count for name, count in phase.workers.items() if specs[name].pool.num_gpus}
         assert {name: placed[name].initial_actors for name in engines} == engines == dict.fromkeys(engines, 4)
         after = of_run.anew(phase.workers)
@@ -124,7 +124,7 @@ def test_every_phase_begins_with_the_engines_that_were_planned(shares: list[floa
     phases = [list(phase.workers) for phase in sizing.phases]
     assert of_run.phases(phases, list(specs)) == phases
     for phase in sizing.phases:
-        placed = of_run.begin(phase.workers)
+        placed = of_run.begin(list(phase.workers))
         engines = [name for name in phase.workers if specs[name].pool.num_gpus]
         assert {name: placed[name].initial_actors for name in engines} == {
             name: phase.workers[name] for name in engines
