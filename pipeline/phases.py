@@ -72,7 +72,7 @@ class Placer:
         placed = place_stages(self.specs, stages, self.whole(), self.rows, self.in_flight)
         begin = {name: placement.initial_actors for name, placement in placed.items()}
         named = ", ".join(f"{name} {count}" for name, count in begin.items())
-        logger.info("workers that %s begins with: %s", "+".join(stages), named)
+        logger.info("workers of %s to begin with: %s", "+".join(stages), named)
         if (shortage := self.in_flight.shortage(self.specs, begin, self.rows)) is not None:
             logger.warning("%s", shortage)
         return placed

@@ -37,7 +37,7 @@ def test_each_phase_of_a_plan_has_an_engine_on_every_node(tmp_path: Path, record
         assert driver.wait() == 0, driver.said()[-3000:]
     run.check()
     assert last_report(run.output)["phases"] == PHASES
-    begun = re.findall(r"workers that (.+) begins with: (.+)", driver.said())
+    begun = re.findall(r"workers of (.+) to begin with: (.+)", driver.said())
     assert [phase for phase, _ in begun] == ["+".join(phase) for phase in PHASES]
     assert [sizes.split(", ")[1:] for _, sizes in begun] == [["caption 2"], ["transcribe 2"], []]
     assert set(run.nodes_of("caption")) == set(run.nodes_of("transcribe")) == nodes
