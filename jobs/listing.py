@@ -146,7 +146,7 @@ def known_items(catalog: Catalog) -> Iterator[SourceItem]:
     for shard_id in catalog.shard_ids():
         # A table replaces what an earlier table said; over what the source itself says, it is laid.
         stated = catalog.newest_metadata(shard_id) if catalog.format != SourceFormat.FILES else {}
-        for item in fetchable_items(catalog, shard_id):
+        for item in fetchable_items(catalog, shard_id).values():
             yield SourceItem(
                 video_id=item.video_id,
                 uri=item.uri,

@@ -11,6 +11,9 @@ from storage.stores import Store
 
 logger = logging.getLogger(__name__)
 
+_FLUSH_ROWS = 4096
+"""So many adopted rows at most are in memory: a run that was stopped with many shards open leaves millions."""
+
 
 class PendingShards:
     """Answers whether a plan has work between two shards, in the time of one look."""
@@ -37,7 +40,8 @@ def adopt_journals(
     """Reads other runs' journals, as far as they hold wanted shards, into a journal of this run's own.
 
     An old file then goes; but a run of some stages or shards leaves one of which it did not take every row, since a run
-    of the others may want them. So a run that works beside this one on other shards loses nothing.
+    of the others may want them. So a run that works beside this one on other shards loses nothing. Rows with a failure
+    are nobody's: they run again.
 
     Args:
         store: The output.
@@ -53,9 +57,14 @@ def adopt_journals(
     done: list[str] = []
     for run_id in store.folders("runs/"):
         for file in journal_files(store, run_id) if run_id != own_run_id else ():
-            taken = sum(wanted(row.shard_id, row.shard_id) and committer.adopt(row) for row in file.read(wanted))
+            failed = taken = 0
+            for row in file.read(wanted):
+                failed += row.failed
+                taken += not row.failed and wanted(row.shard_id, row.shard_id) and committer.adopt(row)
+                if len(committer.in_memory) >= _FLUSH_ROWS:
+                    committer.flush_journal()
             adopted += taken
-            if taken == file.rows or all(whole(*group) for group in file.groups):
+            if taken + failed == file.rows or all(whole(*group) for group in file.groups):
                 done.append(file.path)
     if adopted:
         logger.info("took over %d items from the journal of a stopped run", adopted)

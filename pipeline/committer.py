@@ -7,26 +7,23 @@ the circuit breaker has seen enough further rows to tell a bad video from a brok
 
 import logging
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Protocol
 
 from pipeline.breaker import Breaker
 from pipeline.merged_rows import merged_rows
+from pipeline.open_shard import Key, OpenShard, Outcomes
 from pipeline.plan import ShardTask
 from pipeline.spec import Specs
-from records.errors import BusyError, Failure, FatalError
+from records.errors import BusyError, FatalError
 from records.failures import kinds_of
 from records.flow import FlowRow
 from records.items import CatalogItem
-from records.outcomes import Outcome
 from records.schemas import JournalRow, StageRow
 
 logger = logging.getLogger(__name__)
-
-Key = tuple[str, int]
-Outcomes = Mapping[str, Outcome | Failure]
 
 
 class StageFiles(Protocol):
@@ -53,24 +50,6 @@ class RowJournal(Protocol):
     def read(self, shard_id: str) -> Iterable[JournalRow]: ...
 
     def forget(self, shard_id: str) -> None: ...
-
-
-@dataclass(slots=True)
-class _Shard:
-    """What has arrived of one shard."""
-
-    task: ShardTask
-    arrived: dict[Key, Outcomes | None] = field(default_factory=dict)
-    """None where a journal holds the row."""
-    before_pass: int = 0
-    """Rows that were there before this pass and are not issued in it."""
-    expected: int | None = None
-    failed: bool = False
-    commit_after_rows: int = 0
-
-    @property
-    def complete(self) -> bool:
-        return self.expected is not None and len(self.arrived) >= self.expected
 
 
 class Committer:
@@ -107,14 +86,16 @@ class Committer:
         self._breaker = breaker
         self._footer = dict(footer)
         self._on_row = on_row
-        self._shards: dict[str, _Shard] = {}
+        self._shards: dict[str, OpenShard] = {}
         self.committed: set[str] = set()
         """Shards committed in this run."""
         self.lock = threading.RLock()
         """Guards what has arrived; free while a shard is written, so that a journal need not wait for that."""
         self._held: set[str] = set()
-        self.in_memory: dict[tuple[str, Key], None] = {}
-        """Whole rows that a journal could take now, in order of arrival."""
+        self.in_memory: dict[tuple[str, int], None] = {}
+        """Rows without a failure that no journal holds yet, by shard and position, in order of arrival."""
+        self._failed_in_memory: dict[tuple[str, int], None] = {}
+        """Those with one."""
         self.errors: Counter[str] = Counter()
         """Rows of this run by kind of failure."""
         self.rows = 0
@@ -137,23 +118,25 @@ class Committer:
         )
         # What this run neither makes nor finds committed would be lost: the row waits for a run that makes it too.
         kept = row.outcomes.keys() <= targets.keys() | shard.task.existing.keys()
-        if not fits or not kept or row.key in shard.arrived or not targets.keys() <= row.outcomes.keys():
+        if not fits or not kept or not targets.keys() <= row.outcomes.keys():
             return False
-        shard.arrived[row.key] = {stage: row.outcomes[stage] for stage in targets}
+        if row.position is None or shard.has(row.position) or row.failed:
+            return False
+        shard.rows[row.position] = row.key, {stage: row.outcomes[stage] for stage in targets}
         shard.before_pass += 1
-        self.in_memory[row.shard_id, row.key] = None
+        self.in_memory[row.shard_id, row.position] = None
         return True
 
     def begin_pass(self) -> None:
         """Forgets how many rows each shard was to bring: a new pass issues anew what has not arrived."""
         for shard in self._shards.values():
-            shard.before_pass = len(shard.arrived)
+            shard.before_pass = shard.arrived
             shard.expected = None
 
-    def arrived_keys(self, shard_id: str) -> frozenset[Key]:
-        """The items of a shard that need not be issued again."""
+    def arrived(self, shard_id: str) -> int:
+        """The rows of a shard that need not be issued again: bit n for position n."""
         shard = self._shards.get(shard_id)
-        return frozenset(shard.arrived) if shard else frozenset()
+        return shard.positions() if shard else 0
 
     def is_committed(self, shard_id: str) -> bool:
         """Whether this run committed the shard, or has all of its rows and only waits for the breaker."""
@@ -169,7 +152,7 @@ class Committer:
                 shard = self._shard(line.shard_id)
                 shard.expected = shard.before_pass + line.issued_rows
                 touched[line.shard_id] = None
-                if not line.is_header and line.item.key not in shard.arrived:
+                if not line.is_header and not shard.has(line.position):
                     self._take(line, shard)
             for shard_id in touched:
                 if self._shards[shard_id].complete:
@@ -177,9 +160,9 @@ class Committer:
                     self._shards[shard_id].commit_after_rows = self._breaker.rows + self._breaker.settle_rows
         self._commit_settled()
 
-    def _take(self, line: FlowRow, shard: _Shard) -> None:
+    def _take(self, line: FlowRow, shard: OpenShard) -> None:
         outcomes = {stage: line.outcomes[stage] for stage in line.pending}
-        shard.arrived[line.item.key] = outcomes
+        shard.rows[line.position] = line.item.key, outcomes
         kinds = kinds_of(outcomes)
         self._breaker.record(kinds)
         self._on_row(line)
@@ -188,22 +171,26 @@ class Committer:
         if kinds:
             shard.failed = True
             self.failed_rows += 1
-        else:
-            self.in_memory[line.shard_id, line.item.key] = None
+        waiting = self._failed_in_memory if kinds else self.in_memory
+        waiting[line.shard_id, line.position] = None
 
     def flush_journal(self) -> int:
-        """Journals every whole row in memory that has no failure (those run again on a resume); says how many.
+        """Journals every whole row in memory; says how many of them have no failure: the others run on a resume.
 
         From any thread, also while a shard is committed.
         """
         with self.lock:
-            rows = [self._journal_row(shard_id, key) for shard_id, key in self.in_memory]
+            rows: defaultdict[str, list[int]] = defaultdict(list)
+            for shard_id, position in (*self.in_memory, *self._failed_in_memory):
+                rows[shard_id].append(position)
             if rows:
-                self._journal.append(sorted(rows, key=lambda row: row.shard_id))
-            for row in rows:
-                self._shards[row.shard_id].arrived[row.key] = None
+                self._journal.append([row for shard_id in sorted(rows) for row in self._journal_rows(shard_id, rows)])
+            for shard_id, positions in rows.items():
+                self._shards[shard_id].saved(positions)
+            good = len(self.in_memory)
             self.in_memory.clear()
-            return len(rows)
+            self._failed_in_memory.clear()
+            return good
 
     def finish(self) -> None:
         """Ends the run: commits what was held back, unless the breaker tripped; then those failures are dropped."""
@@ -219,9 +206,9 @@ class Committer:
         """Shards of which something arrived, or was adopted, but not all."""
         return [shard_id for shard_id, shard in self._shards.items() if shard_id not in self._held]
 
-    def _shard(self, shard_id: str) -> _Shard:
+    def _shard(self, shard_id: str) -> OpenShard:
         if shard_id not in self._shards:
-            self._shards[shard_id] = _Shard(task=self._task_of(shard_id))
+            self._shards[shard_id] = OpenShard(task=self._task_of(shard_id))
         return self._shards[shard_id]
 
     def _commit_settled(self) -> None:
@@ -234,32 +221,22 @@ class Committer:
 
     def _commit(self, shard_id: str) -> None:
         with self.lock:
-            shard = self._shards[shard_id]
-            arrived = dict(shard.arrived)  # a journal may take rows of it meanwhile
+            shard = replace(self._shards[shard_id])  # a journal may take rows of it meanwhile
         items = self._items_of(shard_id)
-        outcomes = self._all_outcomes(shard_id, arrived)
+        outcomes = shard.outcomes(self._journal.read(shard_id) if shard.journalled else ())
         for stage in self._specs:
             if stage in shard.task.targets:
                 self._commit_stage(stage, shard.task, items, outcomes)
         with self.lock:
-            for key in arrived:
-                self.in_memory.pop((shard_id, key), None)
+            for position in shard.rows:
+                self.in_memory.pop((shard_id, position), None)
+                self._failed_in_memory.pop((shard_id, position), None)
             del self._shards[shard_id]
             self._held.discard(shard_id)
             self.committed.add(shard_id)
         self._journal.forget(shard_id)
         run_id, stages = self._footer.get("run_id"), ",".join(shard.task.targets)
         logger.info("committed run_id=%s shard_id=%s stages=%s items=%d", run_id, shard_id, stages, len(items))
-
-    def _all_outcomes(self, shard_id: str, arrived: Mapping[Key, Outcomes | None]) -> dict[Key, Outcomes]:
-        journalled = {key for key, outcomes in arrived.items() if outcomes is None}
-        found = {key: outcomes for key, outcomes in arrived.items() if outcomes is not None}
-        if journalled:
-            for row in self._journal.read(shard_id):
-                if row.key in journalled:
-                    found.setdefault(row.key, row.outcomes)
-        assert len(found) == len(arrived), f"shard {shard_id}: the journal lost {len(arrived) - len(found)}"
-        return found
 
     def _commit_stage(
         self, stage: str, task: ShardTask, items: Sequence[CatalogItem], outcomes: Mapping[Key, Outcomes]
@@ -278,16 +255,20 @@ class Committer:
                 f"another run committed {stage} of shard {task.shard_id} while this one held it; run the command again"
             )
 
-    def _journal_row(self, shard_id: str, key: Key) -> JournalRow:
+    def _journal_rows(self, shard_id: str, positions: Mapping[str, Sequence[int]]) -> list[JournalRow]:
         shard = self._shards[shard_id]
-        outcomes = shard.arrived[key]
-        assert outcomes is not None, "a row in memory has outcomes"
         targets = shard.task.targets
-        return JournalRow(
-            shard_id=shard_id,
-            video_id=key[0],
-            version=key[1],
-            fingerprints={stage: self._specs[stage].fingerprint for stage in targets},
-            generations=dict(targets),
-            outcomes=outcomes,
-        )
+        fingerprints = {stage: self._specs[stage].fingerprint for stage in targets}
+        return [
+            JournalRow(
+                shard_id=shard.task.shard_id,
+                position=position,
+                video_id=key[0],
+                version=key[1],
+                fingerprints=fingerprints,
+                generations=targets,
+                outcomes=outcomes,
+            )
+            for position in positions[shard_id]
+            for key, outcomes in [shard.rows[position]]
+        ]

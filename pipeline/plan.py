@@ -47,8 +47,8 @@ class ShardTask:
     metadata_generation: int = NONE
     retry: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Stage to the kinds of failure that are to run again."""
-    skip: frozenset[tuple[str, int]] = frozenset()
-    """Items that are not to be issued: a journal or an earlier pass has them."""
+    skip: int = 0
+    """Bit n is set where the item at position n is not to be issued: a journal or an earlier pass has it."""
     preset: Mapping[tuple[str, int], Mapping[str, Failure]] = field(default_factory=dict)
     """Item to stage to the failure it has already: the stage that killed its worker is not run again."""
 

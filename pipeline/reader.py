@@ -26,15 +26,25 @@ logger = logging.getLogger(__name__)
 
 def live_items(catalog: Catalog, shard_id: str) -> list[CatalogItem]:
     """The items of a shard that are neither superseded by a newer version nor deleted, in the shard's order."""
-    removed = catalog.removed(shard_id)
-    return [item for item in catalog.read_shard(shard_id) if item.key not in removed]
+    return list(numbered_items(catalog, shard_id).values())
 
 
-def fetchable_items(catalog: Catalog, shard_id: str) -> list[CatalogItem]:
-    """The live items with the URIs to fetch them from: presigned URLs as they were listed last. Not to be shown."""
+def fetchable_items(catalog: Catalog, shard_id: str) -> dict[int, CatalogItem]:
+    """The live items by their position in the shard, which no revision of the catalog changes.
+
+    With the URIs to fetch them from: presigned URLs as they were listed last. Not to be shown.
+    """
     locations = catalog.locations(shard_id)
-    items = live_items(catalog, shard_id)
-    return [replace(item, uri=locations[item.key]) if item.key in locations else item for item in items]
+    return {
+        position: replace(item, uri=locations[item.key]) if item.key in locations else item
+        for position, item in numbered_items(catalog, shard_id).items()
+    }
+
+
+def numbered_items(catalog: Catalog, shard_id: str) -> dict[int, CatalogItem]:
+    """The live items by their position in the shard."""
+    removed = catalog.removed(shard_id)
+    return {n: item for n, item in enumerate(catalog.read_shard(shard_id)) if item.key not in removed}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,5 +150,5 @@ def _one_line(text: str | None) -> str:
 def _catalog_items(shown: Sequence[Mapping[str, Any]], catalog: Catalog) -> list[CatalogItem]:
     """The catalog's lines of some rows, each shard read once."""
     shards = {values["shard_id"] for values in shown}
-    lines = {item.key: item for shard_id in sorted(shards) for item in fetchable_items(catalog, shard_id)}
+    lines = {item.key: item for shard_id in sorted(shards) for item in fetchable_items(catalog, shard_id).values()}
     return [lines[values["video_id"], values["version"]] for values in shown]

@@ -212,8 +212,8 @@ class Run:
         self._adopted += adopt_journals(
             self.store, committer, self.run_id, wanted=PendingShards(plan), whole=self._does_all_of
         )
-        tasks = Tasks(plan=plan, indices=plan.order, arrived=committer.arrived_keys)
-        journalled = {shard_id: len(committer.arrived_keys(shard_id)) for shard_id in committer.incomplete()}
+        tasks = Tasks(plan=plan, indices=plan.order, arrived=committer.arrived)
+        journalled = {shard_id: committer.arrived(shard_id).bit_count() for shard_id in committer.incomplete()}
         stats.forecast = forecast = RowForecast(catalog.live_counts(), plan.order, journalled)
         with Progress(stats, self._pools.times, self.console) as progress:
             phase = Phase(

@@ -17,7 +17,7 @@ Tables = Mapping[str, Mapping[Key, StageRow]]
 def select_rows(
     *,
     task: ShardTask,
-    items: Sequence[CatalogItem],
+    items: Mapping[int, CatalogItem],
     metadata: Mapping[Key, Metadata],
     titles: Mapping[Key, int],
     tables: Tables,
@@ -27,15 +27,15 @@ def select_rows(
 
     Args:
         task: The shard, and the files it is to get.
-        items: Its live items.
+        items: Its live items, by their position in the shard.
         metadata: What is known of them.
         titles: Item to the generation in which its title last changed.
         tables: Stored lines.
         specs: The whole graph.
     """
     found: list[tuple[int, CatalogItem, tuple[str, ...]]] = []
-    for position, item in enumerate(items):
-        if item.key in task.skip:
+    for position, item in items.items():
+        if task.skip >> position & 1:
             continue
         pending = pending_stages(item.key, task, titles, tables, specs)
         if pending:

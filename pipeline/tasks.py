@@ -14,8 +14,8 @@ Presets = dict[str, dict[Key, dict[str, Failure]]]
 """Shard to item to stage to the failure that stands for running it."""
 
 
-def _none(shard_id: str) -> frozenset[Key]:
-    return frozenset()
+def _none(shard_id: str) -> int:
+    return 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,8 +25,8 @@ class Tasks:
     plan: Plan
     indices: npt.NDArray[np.int64]
     """Numbers of the shards."""
-    arrived: Callable[[str], frozenset[Key]] = _none
-    """Shard to its items that need not be issued: a journal or an earlier pass has them."""
+    arrived: Callable[[str], int] = _none
+    """Shard to its items that need not be issued, as `ShardTask.skip`."""
     presets: Mapping[str, Mapping[Key, Mapping[str, Failure]]] = field(default_factory=dict)
     """Outcomes that stand before anything runs, for the few shards that have some."""
 

@@ -67,7 +67,7 @@ class FlowRow:
 
     shard_id: str
     position: int
-    """Index of the item in its shard, or `HEADER_POSITION`."""
+    """Index of the item in its shard, the removed ones counted too, or `HEADER_POSITION`."""
     issued_rows: int
     """How many items of this shard were issued with this line."""
     item: CatalogItem

@@ -14,6 +14,7 @@ import pyarrow as pa
 from records.arrow import arrow_type, field_types, struct_fields
 from records.columns import decode, encode_field, encode_records, records_of, structs
 from records.errors import Failure
+from records.failures import kinds_of
 from records.outcomes import (
     STAGES,
     AudioDescription,
@@ -66,6 +67,8 @@ class JournalRow:
     """One whole row that arrived and whose shard is not committed yet."""
 
     shard_id: str
+    position: int | None
+    """Index of the item in its shard; None in a journal of before these were kept."""
     video_id: str
     version: int
     fingerprints: Mapping[str, str]
@@ -78,6 +81,11 @@ class JournalRow:
     def key(self) -> tuple[str, int]:
         """The item's identity."""
         return (self.video_id, self.version)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it holds a failure."""
+        return bool(kinds_of(self.outcomes))
 
 
 def stage_schema(stage: str, vector_dtype: VectorDtype = "float32") -> pa.Schema:
@@ -154,15 +162,15 @@ def _either(result: Outcome | None, error: Failure | None) -> Outcome | Failure:
     return outcome
 
 
-JOURNAL_SCHEMA = pa.schema(
-    [
-        pa.field("shard_id", pa.string(), nullable=False),
-        *_KEY[:2],
-        pa.field("fingerprints", pa.map_(pa.string(), pa.string()), nullable=False),
-        pa.field("generations", pa.map_(pa.string(), pa.int64()), nullable=False),
-        *(pa.field(stage, outcome_type(stage)) for stage in STAGES),
-    ]
-)
+_JOURNAL: "list[pa.Field[Any]]" = [
+    pa.field("shard_id", pa.string(), nullable=False),
+    pa.field("position", pa.int64()),
+    *_KEY[:2],
+    pa.field("fingerprints", pa.map_(pa.string(), pa.string()), nullable=False),
+    pa.field("generations", pa.map_(pa.string(), pa.int64()), nullable=False),
+    *(pa.field(stage, outcome_type(stage)) for stage in STAGES),
+]
+JOURNAL_SCHEMA = pa.schema(_JOURNAL)
 
 
 def journal_table(rows: Sequence[JournalRow]) -> pa.Table:
@@ -181,10 +189,12 @@ def journal_table(rows: Sequence[JournalRow]) -> pa.Table:
 def journal_rows(table: pa.Table) -> list[JournalRow]:
     """The rows that `journal_table` wrote."""
     outcomes = {stage: decode_outcomes(stage, table[stage]) for stage in STAGES if stage in table.column_names}
-    lines = table.select(["shard_id", "video_id", "version", "fingerprints", "generations"]).to_pylist()
+    plain = ["shard_id", "position", "video_id", "version", "fingerprints", "generations"]
+    lines = table.select([name for name in plain if name in table.column_names]).to_pylist()
     return [
         JournalRow(
             shard_id=line["shard_id"],
+            position=line.get("position"),
             video_id=line["video_id"],
             version=line["version"],
             fingerprints=dict(line["fingerprints"]),

@@ -10,7 +10,7 @@ import pytest
 from jobs import catalog as catalog_job
 from jobs.cli import run_command
 from jobs.listing import describe, list_into_catalog
-from pipeline.reader import fetchable_items, live_items
+from pipeline.reader import fetchable_items, numbered_items
 from records.errors import BadItemError, FailureKind, ReelscribeError, UserError
 from records.items import CatalogItem, Metadata
 from storage.catalog import Catalog
@@ -44,8 +44,8 @@ def opened(output: Path) -> Catalog:
 
 def items_of(output: Path, *, fetchable: bool = False) -> dict[str, CatalogItem]:
     catalog = opened(output)
-    read = fetchable_items if fetchable else live_items
-    return {item.video_id: item for shard_id in catalog.shard_ids() for item in read(catalog, shard_id)}
+    read = fetchable_items if fetchable else numbered_items
+    return {item.video_id: item for shard_id in catalog.shard_ids() for item in read(catalog, shard_id).values()}
 
 
 def metadata_of(output: Path) -> dict[str, Metadata]:

@@ -195,6 +195,7 @@ def test_what_a_journal_brought_is_not_expected_on_the_display(tmp_path: Path, u
     rows = [
         JournalRow(
             shard_id="00000000",
+            position=position,
             video_id=lines["decode"][position].video_id,
             version=lines["decode"][position].version,
             fingerprints={name: spec.fingerprint for name, spec in specs.items()},

@@ -25,7 +25,7 @@ def stored(*lines: tuple[str, StageRow]) -> Tables:
 
 
 def pending(task: ShardTask, tables: Tables) -> dict[str, tuple[str, ...]]:
-    rows = select_rows(task=task, items=ITEMS, metadata={}, titles={}, tables=tables, specs=SPECS)
+    rows = select_rows(task=task, items=dict(enumerate(ITEMS)), metadata={}, titles={}, tables=tables, specs=SPECS)
     assert all(row.issued_rows == len(rows) for row in rows)
     return {row.item.video_id: row.pending for row in rows}
 
@@ -38,7 +38,12 @@ def test_a_missing_file_runs_every_line_and_reads_what_is_stored() -> None:
     task = ShardTask(shard_id="00000000", targets={"embed": 0}, existing={"decode": 0, "caption": 0})
     tables = stored(*all_of("caption"))
     rows = select_rows(
-        task=task, items=ITEMS, metadata={("a", 1): Metadata(title="t")}, titles={}, tables=tables, specs=SPECS
+        task=task,
+        items=dict(enumerate(ITEMS)),
+        metadata={("a", 1): Metadata(title="t")},
+        titles={},
+        tables=tables,
+        specs=SPECS,
     )
     assert [row.pending for row in rows] == [("embed",)] * 3
     assert rows[0].metadata == Metadata(title="t")
@@ -77,7 +82,7 @@ def test_a_newer_title_runs_embed_for_its_item_alone() -> None:
         shard_id="00000000", targets={"embed": 3}, existing={"caption": 0, "embed": 0}, metadata_generation=3
     )
     titles = {("a", 1): 0, ("b", 1): 3}
-    rows = select_rows(task=task, items=ITEMS, metadata={}, titles=titles, tables=tables, specs=SPECS)
+    rows = select_rows(task=task, items=dict(enumerate(ITEMS)), metadata={}, titles=titles, tables=tables, specs=SPECS)
     assert {row.item.video_id: row.pending for row in rows} == {"b": ("embed",)}
 
 
@@ -87,8 +92,8 @@ def test_skipped_items_are_not_issued_and_a_preset_failure_travels_along() -> No
         shard_id="00000000",
         targets={"decode": 0, "caption": 0, "embed": 0},
         existing={},
-        skip=frozenset({("a", 1)}),
+        skip=0b1,
         preset={("b", 1): {"caption": crash}},
     )
-    rows = select_rows(task=task, items=ITEMS, metadata={}, titles={}, tables={}, specs=SPECS)
+    rows = select_rows(task=task, items=dict(enumerate(ITEMS)), metadata={}, titles={}, tables={}, specs=SPECS)
     assert [(row.item.video_id, dict(row.outcomes)) for row in rows] == [("b", {"caption": crash}), ("c", {})]

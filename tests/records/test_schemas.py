@@ -104,6 +104,7 @@ def test_a_stage_table_survives_parquet(stage: str, vector_dtype: VectorDtype) -
 def test_a_journal_survives_parquet() -> None:
     row = JournalRow(
         shard_id="00000003",
+        position=7,
         video_id="x",
         version=4,
         fingerprints={"caption": "ab", "decode": "cd"},

@@ -87,6 +87,7 @@ def test_journals(tmp_path: Path) -> None:
     rows = [
         JournalRow(
             shard_id=f"{number // 10:08d}",
+            position=number % 10,
             video_id=f"clip-{number:03d}",
             version=1,
             fingerprints={"caption": "f"},

@@ -20,6 +20,7 @@ def row(shard: int, video_id: str, text: str = "") -> JournalRow:
     failure = Failure(stage="transcribe", kind=FailureKind.CRASHED, message="x")
     return JournalRow(
         shard_id=f"{shard:08d}",
+        position=ord(video_id[0]),
         video_id=video_id,
         version=1,
         fingerprints={"caption": "f1", "transcribe": "f2"},
