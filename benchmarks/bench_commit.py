@@ -4,17 +4,20 @@
 
 Rows are as the whole graph makes them: six stages, four vectors each. They arrive as the blocks that Ray hands over, in
 an order that mixes shards. `straggler` keeps one row of every shard back until all others are in, so that every shard
-is open at once and its rows go through the journal. `ranges` runs several drivers at a time, each on its own shards, as
-jobs with disjoint `--shard-range`s would. Rates are by the process's own CPU seconds, so that other work on the machine
-does not count: one driver, one core.
+is open at once and its rows go through the journal. `ranges` runs several drivers at a time on one output, each under
+the lease of its own shards, as jobs with disjoint `--shard-range`s do. Rates are by the process's own CPU seconds, so
+that other work on the machine does not count: one driver, one core. At last, what one open shard costs the driver once
+its rows are journalled, by tracemalloc.
 """
 
+import gc
 import multiprocessing
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+import tracemalloc
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +42,7 @@ from records.outcomes import (
     View,
 )
 from storage.journals import Journal
+from storage.leases import Lease
 from storage.stage_tables import StageTables
 from storage.stores import Store
 
@@ -109,20 +113,21 @@ def blocks(shards: Sequence[int], rows: int, length: int, *, stragglers: bool) -
         yield flow_table(late[start : start + BLOCK_ROWS])
 
 
-def run(folder: str, run_id: str, shards: Sequence[int], rows: int, length: int, stragglers: bool) -> dict[str, float]:
-    """Commits the shards; CPU seconds by step, and the growth of peak memory in MiB."""
-    store = Store.open(folder)
+def committer_of(
+    store: Store, run_id: str, shards: Sequence[int], rows: int, specs: Mapping[str, StageSpec]
+) -> Committer:
+    """The committer of a run on some shards, none of which is begun."""
     tables = StageTables(store)
     plan: Plan = make_plan(
         shard_ids=[f"{number:08d}" for number in range(max(shards) + 1)],
         tables=tables,
         metadata=np.full(max(shards) + 1, NONE, dtype=np.int32),
         titles=np.full(max(shards) + 1, NONE, dtype=np.int32),
-        specs=SPECS,
-        selected=SPECS,
+        specs=specs,
+        selected=specs,
     )
-    committer = Committer(
-        specs=SPECS,
+    return Committer(
+        specs=specs,
         task_of=lambda shard_id: plan.task(int(shard_id)),
         items_of=lambda shard_id: [item(int(shard_id), number) for number in range(rows)],
         tables=tables,
@@ -130,6 +135,22 @@ def run(folder: str, run_id: str, shards: Sequence[int], rows: int, length: int,
         breaker=Breaker(BreakerConfig()),
         footer={"run_id": run_id},
     )
+
+
+def run(folder: str, run_id: str, shards: range, rows: int, length: int, stragglers: bool) -> dict[str, float]:
+    """Commits the shards under their lease; CPU seconds by step, and the growth of peak memory in MiB."""
+    store = Store.open(folder)
+    with Lease.acquire(store, run_id, shards=(shards.start, shards.stop)) as lease:
+        committer = committer_of(store, run_id, shards, rows, SPECS)
+        spent = commit_all(committer, shards, rows, length, stragglers=stragglers)
+        lease.check(ask=True)
+    return spent
+
+
+def commit_all(
+    committer: Committer, shards: Sequence[int], rows: int, length: int, *, stragglers: bool
+) -> dict[str, float]:
+    """Takes every block as the driver's loop does."""
     spent = {"parse": 0.0, "commit": 0.0, "journal": 0.0}
     waiting = 0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -154,6 +175,38 @@ def run(folder: str, run_id: str, shards: Sequence[int], rows: int, length: int,
     return spent
 
 
+def open_shard_kib(folder: str, shards: int, rows: int) -> float:
+    """KiB of the driver's memory for each shard of which one row is still out and all others are journalled."""
+    outcomes = {"caption": Caption(text=TEXT)}
+    committer = committer_of(Store.open(folder), "open", range(shards), rows, {"caption": SPECS["caption"]})
+
+    def take(numbers: range) -> None:
+        for shard in numbers:
+            lines = [
+                FlowRow(
+                    shard_id=f"{shard:08d}",
+                    position=number,
+                    issued_rows=rows,
+                    item=item(shard, number),
+                    pending=("caption",),
+                    outcomes=outcomes,
+                )
+                for number in range(rows - 1)
+            ]
+            committer.add(flow_rows(flow_table(lines)))
+            if shard % 8 == 7:
+                committer.flush_journal()
+        committer.flush_journal()
+
+    take(range(8))  # with what is imported and made once
+    tracemalloc.start()
+    take(range(8, shards))
+    gc.collect()
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return size / 1024 / (shards - 8)
+
+
 def _alone(arguments: tuple[str, str, range, int, int, bool]) -> dict[str, float]:
     return run(*arguments)
 
@@ -166,6 +219,9 @@ def show(name: str, rows: int, results: Sequence[dict[str, float]], seconds: flo
     )
     memory = max(result["memory"] for result in results)
     print(f"{name:<34} {rows / cpu:8.0f} {parts} {memory:10.0f} {rows / seconds:10.0f}")
+    for number, result in enumerate(results if len(results) > 1 else ()):
+        alone = sum(result[step] for step in ("parse", "commit", "journal"))
+        print(f"  job {number} {rows / len(results) / alone:35.0f} {'':42} {result['memory']:10.0f}")
 
 
 def main(shards: int = 24, rows: int = 512, length: int = 1024) -> None:
@@ -190,6 +246,8 @@ def main(shards: int = 24, rows: int = 512, length: int = 1024) -> None:
                 began = time.perf_counter()
                 results = pool.map(_alone, jobs)
             show(f"{ranges} jobs on disjoint ranges", ranges * size * rows, results, time.perf_counter() - began)
+        kib = open_shard_kib(f"{folder}/open", 264, rows)
+        print(f"a shard that one row keeps open: {kib:.1f} KiB of the driver's memory once the others are journalled")
         files = sum(1 for _ in Path(folder).rglob("*.parquet"))
         print(
             f"{files} files written; `rows/s` counts the making of the rows as well, on a machine that does other work"

@@ -102,6 +102,8 @@ class Committer:
         """Items that arrived in this run, each once."""
         self.failed_rows = 0
         """Those with at least one failure."""
+        self.rows_before_pass = self.shards_before_pass = 0
+        """Rows that had arrived and shards that were committed when this pass began."""
 
     @property
     def committed_shards(self) -> int:
@@ -129,6 +131,7 @@ class Committer:
 
     def begin_pass(self) -> None:
         """Forgets how many rows each shard was to bring: a new pass issues anew what has not arrived."""
+        self.rows_before_pass, self.shards_before_pass = self.rows, len(self.committed)
         for shard in self._shards.values():
             shard.before_pass = shard.arrived
             shard.expected = None

@@ -58,7 +58,6 @@ class Phase:
     place_anew: Callable[[], Mapping[str, Placement]] = dict
     """Where the workers of each stage go, and with how many each begins on the nodes that live now."""
     _memory_bytes: int = 0
-    _rows_before_pass: int = 0
     _last_flush: float = field(default_factory=time.monotonic)
     _over: threading.Event = field(default_factory=threading.Event)
     _drain: Drain = field(init=False)
@@ -167,7 +166,7 @@ class Phase:
         self._last_flush = time.monotonic()
 
     def _settled_rows(self) -> int:
-        return self.committer.rows - len(self.committer.in_memory) - self._rows_before_pass
+        return self.committer.rows - len(self.committer.in_memory) - self.committer.rows_before_pass
 
     def _stop_reading(self) -> None:
         self._drain.begin()
@@ -201,8 +200,9 @@ class Phase:
         with self.committer.lock:
             if now - self._last_flush >= interval and self.flag.error is None:
                 self._flush()
-            settled, arrived = self._settled_rows(), self.committer.rows - self._rows_before_pass
-        state: GateState = ray.get(self.graph.gate.rows_back.remote(settled), timeout=60)
+            settled, arrived = self._settled_rows(), self.committer.rows - self.committer.rows_before_pass
+            shards = self.committer.committed_shards - self.committer.shards_before_pass
+        state: GateState = ray.get(self.graph.gate.rows_back.remote(settled, shards), timeout=60)
         self._check_starts(state.start_errors)
         if self._watchdog is not None and not self.flag.is_set:
             gone = self._nodes.gone()
@@ -272,7 +272,6 @@ class Phase:
             ray.get(self.graph.gate.new_pass.remote())
             with self.committer.lock:
                 self.committer.begin_pass()
-                self._rows_before_pass = self.committer.rows
             self._pass(unread if again else lost, one_by_one=not again)
             if not again and not self._gave_up:
                 running = ray.get(self.graph.gate.running.remote())

@@ -36,12 +36,14 @@ class GateConfig:
 
     max_rows_out: int = 8192
     """Rows issued and neither journalled nor committed; what one task reads always fits."""
+    max_open_shards: int = 32768
+    """Shards let in and not committed: of each the driver keeps 2.6 KiB, however few of its rows are still out."""
     stall_seconds: float = 60.0
     """With nothing coming back for so long, what is out is taken for lost and one more shard is let in."""
 
     def __post_init__(self) -> None:
-        if self.max_rows_out < 1 or self.stall_seconds <= 0:
-            raise ValueError("gate: max_rows_out and stall_seconds must be positive")
+        if self.max_rows_out < 1 or self.max_open_shards < 1 or self.stall_seconds <= 0:
+            raise ValueError("gate: max_rows_out, max_open_shards and stall_seconds must be positive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ class Gate:
         self._live_nodes = live_nodes
         self._issued: dict[str, int] = {}
         self._rows_issued = 0
-        self._rows_back = 0
+        self._rows_back = self._shards_back = 0
         self._last_progress = time.monotonic()
         self._stopped = False
         self._changed = asyncio.Condition()
@@ -90,7 +92,7 @@ class Gate:
         """
         rows = sum(shards.values())
         async with self._changed:
-            while not self._stopped and not self._issued.keys() & shards.keys() and not self._has_room(rows):
+            while not self._stopped and not self._issued.keys() & shards.keys() and not self._has_room(shards):
                 timeout = self._last_progress + self._config.stall_seconds - time.monotonic()
                 try:
                     await asyncio.wait_for(self._changed.wait(), max(timeout, 0.1))
@@ -106,15 +108,21 @@ class Gate:
             self._last_progress = time.monotonic()
             return True
 
-    def _has_room(self, rows: int) -> bool:
-        out = self._rows_issued - self._rows_back
-        return out <= 0 or out + rows <= self._config.max_rows_out
+    def _has_room(self, shards: Mapping[str, int]) -> bool:
+        out, open_shards = self._rows_issued - self._rows_back, len(self._issued) - self._shards_back
+        fit = out + sum(shards.values()) <= self._config.max_rows_out
+        return out <= 0 or (fit and open_shards + len(shards) <= self._config.max_open_shards)
 
-    async def rows_back(self, total: int) -> GateState:
-        """The driver says how many issued rows it has journalled, committed or counted as failed."""
+    async def rows_back(self, total: int, shards: int = 0) -> GateState:
+        """The driver says how many issued rows it has journalled, committed or counted as failed.
+
+        Args:
+            total: Of this pass.
+            shards: How many of the pass's shards it has committed.
+        """
         async with self._changed:
-            if total > self._rows_back:
-                self._rows_back = total
+            if total > self._rows_back or shards > self._shards_back:
+                self._rows_back, self._shards_back = max(total, self._rows_back), max(shards, self._shards_back)
                 self._last_progress = time.monotonic()
                 self._changed.notify_all()
         self._bury()
@@ -157,7 +165,7 @@ class Gate:
             self._issued.clear()
             self._unread.clear()
             self._running.clear()
-            self._rows_issued = self._rows_back = 0
+            self._rows_issued = self._rows_back = self._shards_back = 0
 
     async def issued(self) -> list[str]:
         """The shards that were let in."""

@@ -28,6 +28,29 @@ def test_what_one_task_reads_always_fits_and_the_next_waits_for_room() -> None:
     asyncio.run(run())
 
 
+def test_shards_wait_while_too_many_are_open_however_few_rows_are_out() -> None:
+    async def run() -> None:
+        gate = Gate(GateConfig(max_rows_out=100, max_open_shards=2))
+        assert await gate.admit({"00000000": 8})
+        assert await gate.admit({"00000001": 8})
+        third = asyncio.create_task(gate.admit({"00000002": 8}))
+        await gate.rows_back(15, 0)
+        await asyncio.sleep(0)
+        assert not third.done(), "one row keeps a shard open"
+        await gate.rows_back(15, 1)
+        assert await asyncio.wait_for(third, 10)
+        waiting = asyncio.create_task(gate.admit({"00000003": 8}))
+        await gate.rows_back(15, 1)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await gate.rows_back(24, 1)
+        assert await asyncio.wait_for(waiting, 10), "with no row out nothing else would end the wait"
+        await gate.new_pass()
+        assert await gate.admit({"00000000": 8, "00000001": 8})
+
+    asyncio.run(run())
+
+
 def test_a_stop_ends_the_wait_and_what_was_let_in_stays_so() -> None:
     async def run() -> None:
         gate = Gate(GateConfig(max_rows_out=10))
