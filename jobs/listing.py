@@ -12,6 +12,7 @@ from records.items import Metadata
 from records.outcomes import STAGES
 from storage.catalog import Catalog
 from storage.catalog_change import CatalogChange
+from storage.catalog_objects import read_objects
 from storage.catalog_refresh import refresh
 from storage.columns import Columns, parse_columns
 from storage.leases import Check, unchecked
@@ -71,6 +72,7 @@ def list_into_catalog(
             where,
             format=SourceFormat(known_format) if known_format is not None else None,
             columns=parse_columns(columns) if columns is not None else Columns(),
+            known=read_objects(store, catalog.index_folder) if catalog is not None else {},
         )
         listing, listed_as = given.items(), str(given.format)
         titles = given.titles() if titles is None else titles

@@ -88,7 +88,7 @@ def read_index(store: Store, folder: str) -> Iterator[tuple[int, list[IndexRow]]
 
 def _rows(store: Store, folder: str) -> Iterator[IndexRow]:
     found = False
-    for entry in store.list(folder):
+    for entry in store.list(f"{folder}items-"):
         found = True
         with undamaged(store.uri(entry.path), DAMAGED), store.open_input(entry.path) as file:
             parquet, rows = open_parquet(file), 0

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from heapq import merge
 from pathlib import Path
 
 from records.items import CatalogItem, Metadata
 from storage.catalog import Location, MetadataRow, Removed
 from storage.catalog_index import PARTITIONS, IndexRow, metadata_of, metadata_text, partition_of
+from storage.catalog_objects import ObjectCounts
 from storage.catalog_priority import priority_part
 from storage.etags import differ
 from storage.metadata import overlaid
 from storage.signed_urls import signature_digest, unsigned
-from storage.source_items import LeftOut, LeftOutReason, Listing, SourceItem, shown
+from storage.source_items import LeftOut, LeftOutReason, ListedObject, Listing, SourceItem, shown
 from storage.spill import Spill
 
 ORDINALS_A_PART = 65_536
@@ -76,6 +78,7 @@ class Join:
 
     def __init__(self, folder: Path, order_by: str | None = None) -> None:
         self.counts = Counts()
+        self.objects = ObjectCounts()
         self._order_by = order_by
         self._ordinals_a_part, self._shards_a_part = ORDINALS_A_PART, SHARDS_A_PART
         self._incoming: Spill[tuple[int, SourceItem]] = Spill(folder / "incoming")
@@ -97,6 +100,8 @@ class Join:
         for ordinal, item in enumerate(listing):
             if isinstance(item, LeftOut):
                 self.counts.leave_out(item.reason, item.name)
+            elif isinstance(item, ListedObject):
+                self.objects.add(ordinal, item)
             else:
                 self._incoming.add(partition_of(item.video_id), (ordinal, item))
                 items += 1
@@ -122,7 +127,8 @@ class Join:
             self.counts.metadata_repeated += video_id in titles
             titles.setdefault(video_id, text)
         seen: set[str] = set()
-        for ordinal, item in self._incoming.read(part):
+        kept = self.objects.kept_items(known.values())
+        for ordinal, item in merge(self._incoming.read(part), kept, key=lambda one: one[0]):
             if item.video_id in seen:
                 self.counts.leave_out(LeftOutReason.REPEATED_ID, shown(item.video_id))
                 continue
@@ -135,6 +141,7 @@ class Join:
 
     def _place(self, part: int, ordinal: int, item: SourceItem, row: IndexRow | None, given: str | None) -> None:
         text = _metadata_text(item.metadata, given, "" if row is None else row.metadata)
+        self.objects.place(item, text)
         if row is not None and _same_content(item, row):
             if row.live:
                 self.counts.unchanged += 1

@@ -17,7 +17,7 @@ _NAMES = {
     "removed": re.compile(rf"\d{{8,}}\.\d+{_ATTEMPT}\.parquet"),
     "metadata": re.compile(rf"\d{{8,}}\.\d+{_ATTEMPT}\.parquet"),
     "locations": re.compile(rf"\d{{8,}}\.\d+{_ATTEMPT}\.parquet"),
-    "index": re.compile(rf"\d{{8,}}{_ATTEMPT}/items-\d{{4,}}\.parquet"),
+    "index": re.compile(rf"\d{{8,}}{_ATTEMPT}/(items-\d{{4,}}|objects)\.parquet"),
 }
 
 

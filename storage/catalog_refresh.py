@@ -17,6 +17,7 @@ from storage.catalog import Catalog, Revision, encode_revision, newest_revision
 from storage.catalog_change import CatalogChange
 from storage.catalog_index import index_files, read_index
 from storage.catalog_join import Join
+from storage.catalog_objects import object_file
 from storage.catalog_paths import FOLDER, index_folder, is_of_attempt, revision_path, shard_files_path
 from storage.catalog_writer import CatalogWriter
 from storage.leases import Check, unchecked
@@ -80,6 +81,7 @@ def refresh(
                 writer.locations.known_shards(),
                 writer.metadata_files(next_metadata_generation),
                 index_files(index_folder(writer.revision, writer.attempt), join.index),
+                object_file(index_folder(writer.revision, writer.attempt), join.objects.known()),
                 _shard_files(writer, order_by),
             ):
                 _refuse_overtaken(store, base)

@@ -72,17 +72,31 @@ class LeftOut:
     """Where it is: an id, a member, a line. Without line breaks."""
 
 
-Listing = Iterable[SourceItem | LeftOut]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedObject:
+    """A file of many items, behind the last of them; or in their place, where the catalog has them as they are."""
+
+    uri: str
+    etag: str
+    size_bytes: int
+    read_as: str
+    """What else decided which items it has."""
+    items: int
+    kept: bool = False
+    """Whether it was not read: all items that the catalog has of it are in it still."""
 
 
-def with_checked_ids(listing: Listing) -> Iterator[SourceItem | LeftOut]:
+Listing = Iterable[SourceItem | LeftOut | ListedObject]
+
+
+def with_checked_ids(listing: Listing) -> Iterator[SourceItem | LeftOut | ListedObject]:
     """The listing, with items whose id cannot be kept as it is turned into what was left out."""
     for entry in listing:
         reason = _wrong_id(entry.video_id) if isinstance(entry, SourceItem) else None
-        if reason is None or isinstance(entry, LeftOut):
-            yield entry
-        else:
+        if reason is not None and isinstance(entry, SourceItem):
             yield LeftOut(reason=reason, name=shown(entry.video_id))
+        else:
+            yield entry
 
 
 def _wrong_id(video_id: str) -> LeftOutReason | None:

@@ -14,15 +14,18 @@ import pyarrow.parquet as pq
 
 from records.errors import ReelscribeError, UserError
 from records.items import Metadata
+from storage.catalog_objects import Known, walk
 from storage.columns import ID_COLUMNS, SIZE_COLUMNS, TITLE_COLUMNS, Columns, chosen, required
 from storage.line_files import holds_bytes, is_bytes, text_of
 from storage.prefetch import in_order
-from storage.source_items import LeftOut, LeftOutReason, SourceItem, media_extension, shown
+from storage.source_items import LeftOut, LeftOutReason, ListedObject, SourceItem, media_extension, shown
 from storage.source_objects import SourceObject, broken_file, has_unicode_name, source_objects
 
 PARQUET_ENDINGS = (".parquet",)
 _BATCH_ROWS = 8192
 _FILES_AT_ONCE = 8
+_READ_AS = "parquet 1"
+"""To be raised where the same file is to give other items: then every file is read again."""
 
 
 @dataclass(slots=True)
@@ -31,14 +34,20 @@ class ParquetSource:
 
     uri: str
     columns: Columns
+    known: Known
 
-    def items(self) -> Iterator[SourceItem | LeftOut]:
+    def items(self) -> Iterator[SourceItem | LeftOut | ListedObject]:
         """One item a row, in the order of the files and within them.
 
         Raises:
             UserError: A file has no column of bytes or of ids, or one of another type.
         """
-        return in_order(source_objects(self.uri, PARQUET_ENDINGS), self._file_items, at_once=_FILES_AT_ONCE)
+        read_as = f"{_READ_AS} {self.columns}"
+        return in_order(
+            source_objects(self.uri, PARQUET_ENDINGS),
+            lambda source: walk(source, self.known, read_as, self._file_items),
+            at_once=_FILES_AT_ONCE,
+        )
 
     def titles(self) -> Iterator[tuple[str, Metadata]]:
         """None: each row carries its own."""

@@ -13,9 +13,18 @@ from dataclasses import dataclass, field
 
 from records.errors import UserError
 from records.items import Metadata
+from storage.catalog_objects import Known, walk
 from storage.line_files import text_of
 from storage.prefetch import in_order
-from storage.source_items import VIDEO_EXTENSIONS, LeftOut, LeftOutReason, SourceItem, media_extension, shown
+from storage.source_items import (
+    VIDEO_EXTENSIONS,
+    LeftOut,
+    LeftOutReason,
+    ListedObject,
+    SourceItem,
+    media_extension,
+    shown,
+)
 from storage.source_objects import SourceObject, broken_file, has_unicode_name, source_objects
 from storage.tar_members import MOST_READ_BYTES, Member, TarReader
 
@@ -23,6 +32,8 @@ _PACKED_ENDINGS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 TAR_ENDINGS = (".tar", *_PACKED_ENDINGS)
 """Compressed ones are found too, to be refused by name."""
 _TARS_AT_ONCE = 32
+_READ_AS = "tar 1"
+"""To be raised where the same tar is to give other items: then every tar is read again."""
 _MOST_VIDEOS = 1000
 """Videos of one sample before its items are given out."""
 _METADATA_EXTENSIONS = ("json", "txt", "cls")
@@ -34,14 +45,19 @@ class WebDatasetSource:
     """The shards of a folder or prefix, or one shard."""
 
     uri: str
+    known: Known
 
-    def items(self) -> Iterator[SourceItem | LeftOut]:
+    def items(self) -> Iterator[SourceItem | LeftOut | ListedObject]:
         """One item for each video, in the order of the shards and within them.
 
         Raises:
             UserError: A shard is compressed.
         """
-        return in_order(source_objects(self.uri, TAR_ENDINGS), tar_items, at_once=_TARS_AT_ONCE)
+        return in_order(
+            source_objects(self.uri, TAR_ENDINGS),
+            lambda source: walk(source, self.known, _READ_AS, tar_items),
+            at_once=_TARS_AT_ONCE,
+        )
 
     def titles(self) -> Iterator[tuple[str, Metadata]]:
         """None: each sample carries its own."""

@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 
 from records.errors import UserError
 from records.items import Metadata
+from storage.catalog_objects import Known
 from storage.columns import URI_COLUMNS, Columns, chosen
 from storage.faults import redact
 from storage.line_files import LINE_ENDINGS
 from storage.source_files import FileSource
-from storage.source_items import LeftOut, SourceItem, media_extension, with_checked_ids
+from storage.source_items import LeftOut, ListedObject, SourceItem, media_extension, with_checked_ids
 from storage.source_list import ListSource
 from storage.source_objects import SourceObject, is_hidden, object_name, open_object
 from storage.source_parquet import PARQUET_ENDINGS, ParquetSource, bytes_columns
@@ -55,7 +56,7 @@ class Source:
     format: SourceFormat
     _reader: FileSource | ListSource | WebDatasetSource | ParquetSource
 
-    def items(self) -> Iterator[SourceItem | LeftOut]:
+    def items(self) -> Iterator[SourceItem | LeftOut | ListedObject]:
         """What is in it, streamed, once.
 
         Raises:
@@ -63,7 +64,9 @@ class Source:
         """
         found, reasons = 0, dict[str, str]()
         for entry in with_checked_ids(self._reader.items()):
-            found += isinstance(entry, SourceItem)
+            found += isinstance(entry, SourceItem) or (
+                isinstance(entry, ListedObject) and entry.kept and entry.items > 0
+            )
             if isinstance(entry, LeftOut) and len(reasons) < 3:
                 reasons.setdefault(entry.reason, entry.name)
             yield entry
@@ -84,8 +87,16 @@ _HELD = {
 }
 
 
-def open_source(uri: str, *, format: SourceFormat | None = None, columns: Columns | None = None) -> Source:
+def open_source(
+    uri: str, *, format: SourceFormat | None = None, columns: Columns | None = None, known: Known | None = None
+) -> Source:
     """A source in the format that was named, or that it shows.
+
+    Args:
+        uri: The source.
+        format: What it is; None for what it shows.
+        columns: Names that the user gave.
+        known: Tars and Parquet files that need not be read where they are as they were.
 
     Raises:
         UserError: There is no such source, or it shows no format or several.
@@ -98,9 +109,9 @@ def open_source(uri: str, *, format: SourceFormat | None = None, columns: Column
     elif format is SourceFormat.LIST:
         reader = ListSource(uri, columns)
     elif format is SourceFormat.WEBDATASET:
-        reader = WebDatasetSource(uri)
+        reader = WebDatasetSource(uri, known or {})
     else:
-        reader = ParquetSource(uri, columns)
+        reader = ParquetSource(uri, columns, known or {})
     return Source(uri=uri, format=format, _reader=reader)
 
 

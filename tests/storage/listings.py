@@ -20,6 +20,6 @@ def listed(uri: str, format: str | None = None, columns: str = "") -> tuple[list
         if isinstance(entry, LeftOut):
             assert "\n" not in entry.name
             left_out[entry.reason.value].append(entry.name)
-        else:
+        elif isinstance(entry, SourceItem):
             items.append(entry)
     return items, dict(left_out)

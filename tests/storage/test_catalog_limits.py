@@ -1,5 +1,6 @@
 """What a refresh survives and what it may take: kills at any write, and memory below that of its listing."""
 
+import os
 import random
 import signal
 import subprocess
@@ -61,7 +62,11 @@ def test_a_refresh_killed_at_any_write_is_as_if_it_never_ran(
             command = [sys.executable, "-c", REFRESH, store_uri, str(wanted), str(chosen.randrange(1, 20))]
             if wanted < 100:
                 killed = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env={**os.environ, "TMPDIR": str(tmp_path)},  # what a kill -9 leaves on the temporary disk
+                    cwd=Path(__file__).parents[2],
                 )
                 assert killed.stdin is not None
                 assert killed.stdout is not None
