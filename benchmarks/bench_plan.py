@@ -5,9 +5,10 @@
 Makes a catalog of so many shards of 512 items in a folder of its own (hard links to a few real files: a plan reads
 names alone) and measures, each in a fresh process: the plan of a finished backfill, of a half-finished one, of one not
 begun, and what a restart takes until its first rows arrive at the driver, Ray's own start apart: with every shard
-pending, in the tasks that a run makes and in one task a shard. Wall seconds are given and, beside them, CPU seconds of
-the process, which other work on the machine does not change. The requests that a plan makes of S3 are counted on a real
-server at a smaller size and follow from a formula.
+pending, in the tasks that a run makes and in one task a shard; and once more with the journal of a killed run that has
+half the rows of every hundredth shard, vectors of 1,024 in them, which the restart takes over first. Wall seconds are
+given and, beside them, CPU seconds of the process, which other work on the machine does not change. The requests that a
+plan makes of S3 are counted on a real server at a smaller size and follow from a formula.
 """
 
 import math
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.killed_run import adopted, journal_halves
 from benchmarks.light_stage import Nothing
 from pipeline.gate import GateConfig, open_gate
 from pipeline.graph import Graph, GraphConfig
@@ -160,6 +162,8 @@ def measure_restart(uri: str, max_reads: int) -> dict[str, float]:
         of["embed"] = replace(of["embed"], fingerprint="other")
         catalog, plan = plan_of(uri, of)
         planned = time.perf_counter()
+        committer = adopted(uri, plan, of)
+        took_over = time.perf_counter()
         with open_gate(GateConfig()) as gate:
             graph = Graph(
                 specs=of,
@@ -170,14 +174,16 @@ def measure_restart(uri: str, max_reads: int) -> dict[str, float]:
                 config=GraphConfig(text_block_rows=512, max_reads=max_reads),
                 store=StoreConfig(),
             )
-            dataset = graph.build(Tasks(plan=plan, indices=plan.order))
+            dataset = graph.build(Tasks(plan=plan, indices=plan.order, arrived=committer.arrived))
             built = time.perf_counter()
             next(iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow")))
             first = time.perf_counter()
         return {
             "pending": plan.pending_shards,
             "plan": planned - began,
-            "build": built - planned,
+            "rows": sum(committer.arrived(shard_id).bit_count() for shard_id in committer.incomplete()),
+            "adopt": took_over - planned,
+            "build": built - took_over,
             "first": first - built,
             "cpu": time.process_time() - cpu,
             "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -247,10 +253,14 @@ def main(shards: int = 200_000, parent: str | None = None) -> None:
             f"requests of a plan of 2,500 shards on S3: {counted} counted, {formula} by 4 + 6 x ceil(shards / 1,000);"
         )
         print(f"at 200,000 shards {full}: stages side by side, each {math.ceil(200_000 / 1000)} one after another")
-        for reads in (GraphConfig().max_reads, shards):
+        most = GraphConfig().max_reads
+        for reads, journalled in ((most, False), (shards, False), (most, True)):
+            if journalled:
+                journal_halves(str(folder), range(0, shards, 100), ITEMS_A_SHARD // 2)
             found = apart(measure_restart, str(folder), reads)
             print(
                 f"restart, {found['pending']:.0f} shards in at most {reads} tasks: plan {found['plan']:.1f} s, "
+                f"{found['rows']:.0f} journalled rows taken over {found['adopt']:.1f} s, "
                 f"tasks handed to Ray {found['build']:.1f} s, first rows {found['first']:.1f} s later; "
                 f"driver's CPU {found['cpu']:.1f} s, peak {found['peak']:.0f} MiB", flush=True,
             )  # fmt: skip

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import fsspec
+from fsspec import AbstractFileSystem
 
 from records.errors import BadItemError, FailureKind
 from records.items import CatalogItem
@@ -26,10 +27,21 @@ class FsspecReader:
 
     def __init__(self, config: FetchConfig, scheme: str) -> None:
         self._config = config
+        self._scheme = scheme
+        self._class: Any = fsspec.get_filesystem_class(scheme)
+        self._filesystems: dict[str, Any] = {}
+        """By what a URI says of where the file system is: the account of `abfss://`, the host of `sftp://`."""
+
+    def _filesystem(self, uri: str) -> Any:  # noqa: ANN401 - fsspec ships no types
+        options = self._class._get_kwargs_from_urls(uri)
+        name = repr(sorted(options.items()))
         try:
-            self._filesystem: Any = tried_once(fsspec.filesystem(scheme, use_listings_cache=False))
+            # setdefault as in `storage.fetch`.
+            return self._filesystems.get(name) or self._filesystems.setdefault(
+                name, tried_once(self._class(use_listings_cache=False, **options))
+            )
         except TypeError as error:
-            raise ValueError(f"{scheme}:// cannot be opened without further arguments") from error
+            raise ValueError(f"{self._scheme}:// cannot be opened without further arguments") from error
 
     def read(self, item: CatalogItem, check: CatalogCheck) -> FetchedMedia:
         """The item's bytes, large ones in parts; looked at again behind the last, so that all are of one version.
@@ -41,10 +53,11 @@ class FsspecReader:
             BadItemError: `changed`, `too_large`.
             Exception: Whatever `storage.faults.is_of_store` knows, after the last try.
         """
-        config, path = self._config, self._filesystem._strip_protocol(item.uri)
+        filesystem, config = self._filesystem(item.uri), self._config
+        path = filesystem._strip_protocol(item.uri)
 
         def look(against: CatalogCheck) -> tuple[int | None, str]:
-            info = self._filesystem.info(path)
+            info = filesystem.info(path)
             size, etag = item.size_bytes if item.byte_offset is not None else info.get("size"), etag_of(info)
             against(size, etag)
             return size, etag
@@ -52,7 +65,7 @@ class FsspecReader:
         size_bytes, etag = with_retries(config.retry, lambda: look(check))
         in_parts = size_bytes is not None and size_bytes > config.part_bytes
         try:
-            media = self._read_known(path, item.byte_offset, size_bytes, check)
+            media = self._read_known(filesystem, path, item.byte_offset, size_bytes, check)
         except Exception as error:
             if answered(error)[0] == 416:
                 raise BadItemError(FailureKind.CHANGED, "it ends before this range begins") from None
@@ -64,17 +77,22 @@ class FsspecReader:
         return media
 
     def _read_known(
-        self, path: str, byte_offset: int | None, size_bytes: int | None, check: CatalogCheck
+        self,
+        filesystem: AbstractFileSystem,
+        path: str,
+        byte_offset: int | None,
+        size_bytes: int | None,
+        check: CatalogCheck,
     ) -> FetchedMedia:
         config, start = self._config, byte_offset or 0
         if size_bytes is None:
-            return with_retries(config.retry, lambda: self._read_unknown(path, check))
+            return with_retries(config.retry, lambda: self._read_unknown(filesystem, path, check))
 
         def read(first: int, end: int) -> None:
             def once() -> None:
                 whole = byte_offset is None and end - first == size_bytes
                 part = {} if whole else {"start": start + first, "end": start + end}
-                data = self._filesystem.cat_file(path, **part)
+                data = filesystem.cat_file(path, **part)
                 check(size_bytes - (end - first) + len(data), "")
                 media.write(data, first)
 
@@ -87,10 +105,11 @@ class FsspecReader:
 
     def facts(self, uri: str) -> tuple[int, str]:
         """Size and ETag of a whole object."""
-        info = self._filesystem.info(self._filesystem._strip_protocol(uri))
+        filesystem = self._filesystem(uri)
+        info = filesystem.info(filesystem._strip_protocol(uri))
         return int(info["size"]), etag_of(info)
 
-    def _read_unknown(self, path: str, check: CatalogCheck) -> FetchedMedia:
-        data: bytes = self._filesystem.cat_file(path)
+    def _read_unknown(self, filesystem: AbstractFileSystem, path: str, check: CatalogCheck) -> FetchedMedia:
+        data: bytes = filesystem.cat_file(path)
         check(len(data), "")
         return FetchedMedia.of_bytes(data)

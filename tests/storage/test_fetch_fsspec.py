@@ -101,3 +101,37 @@ def test_an_object_that_ends_before_its_range_is_changed(item: CatalogItem, monk
 
     monkeypatch.setattr(OverwrittenFileSystem, "cat_file", refuse)
     assert changed(replace(item, byte_offset=2, size_bytes=3))
+
+
+class AccountFileSystem(MemoryFileSystem):  # type: ignore[misc] # fsspec ships no types
+    """Its URIs name an account beside the container, as `abfss://container@account.dfs.core.windows.net/` does."""
+
+    protocol = "account"
+    cachable = False
+    opened: list[str] = []  # noqa: RUF012 - of the class: the reader makes its own objects
+
+    def __init__(self, account_name: str, **options: object) -> None:
+        super().__init__(**options)
+        self.opened.append(account_name)
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, str]:
+        return {"account_name": path.partition("@")[2].partition(".")[0]}
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        container, _, rest = path.removeprefix("account://").partition("@")
+        stripped: str = super()._strip_protocol(f"{container}/{rest.partition('/')[2]}" if rest else path)
+        return stripped
+
+
+def test_the_account_that_a_uri_names_is_the_one_that_is_read() -> None:
+    fsspec.register_implementation("account", AccountFileSystem, clobber=True)
+    AccountFileSystem("mine").pipe_file(f"{(box := uuid.uuid4().hex)}/a.mp4", DATA)
+    AccountFileSystem.opened.clear()
+    fetcher = Fetcher(CONFIG)
+    for account in ("mine", "other", "mine"):
+        uri = f"account://{box}@{account}.example/a.mp4"
+        with fetcher(CatalogItem(video_id="a", version=1, uri=uri, size_bytes=len(DATA), etag="")) as media:
+            assert media.read_bytes() == DATA
+    assert AccountFileSystem.opened == ["mine", "other"]
