@@ -21,6 +21,10 @@ Write = Callable[[bytes, int], None]
 """Takes the next bytes of a body and where in it they begin."""
 
 
+class NoRangesError(BadItemError):
+    """The server sent the whole object where a range of it was asked for; nothing of it was read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpReply:
     """What a server said before the body."""
@@ -100,7 +104,8 @@ class HttpClient:
             How many bytes came.
 
         Raises:
-            BadItemError: `too_large`, or `unsupported` where the server does not serve ranges.
+            BadItemError: `too_large`.
+            NoRangesError: The server does not serve ranges.
             IncompleteReadError: The body ended early.
             TimeoutError: It was not complete in time.
         """
@@ -110,7 +115,7 @@ class HttpClient:
             if wanted is not None and response.status_code == 416:
                 raise BadItemError(FailureKind.CHANGED, "the object ends before this range")
             if wanted is not None and response.status_code != 206:
-                raise BadItemError(FailureKind.UNSUPPORTED, "the server does not serve ranges of bytes")
+                raise NoRangesError(FailureKind.UNSUPPORTED, "the server does not serve ranges of bytes")
             reply = _reply(response)
             return _body(response, reply, accept(reply), max_bytes, deadline)
 

@@ -24,6 +24,7 @@ class WebServer:
     signature: str | None = None
     """Where set, requests without `X-Amz-Signature` of this value are refused."""
     ranges: bool = True
+    etags: bool = True
     length: bool = True
     """Whether a reply says how long it is."""
     cut: int = 0
@@ -71,7 +72,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, data: bytes, etag: str, content_range: str = "") -> None:
         self.send_response(status)
-        self.send_header("ETag", f'"{etag}"')
+        if self.web.etags:
+            self.send_header("ETag", f'"{etag}"')
         if content_range:
             self.send_header("Content-Range", content_range)
         if self.web.length:

@@ -3,12 +3,14 @@
 import hashlib
 import logging
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from records.errors import BadItemError, FailureKind
 from records.items import CatalogItem
 from storage.fetch import FetchConfig, Fetcher
+from storage.http_client import HttpClient
 from tests.storage.conftest import QUICK
 from tests.web import WebServer, serving
 
@@ -47,6 +49,44 @@ def test_whole_objects_and_ranges(served: WebServer, item: CatalogItem) -> None:
     assert read(replace(item, byte_offset=100, size_bytes=300)) == DATA[100:400]
     assert read(replace(item, byte_offset=0, size_bytes=0)) == b""
     assert len(served.requests) == 3, "one request an item, none for an empty range"
+
+
+LARGE = replace(CONFIG, part_bytes=3000, parts_at_once=2)
+
+
+@pytest.mark.parametrize("etag", [ETAG, ""])
+def test_a_large_object_comes_in_ranges_each_tried_again_by_itself(
+    served: WebServer, item: CatalogItem, etag: str
+) -> None:
+    served.cut = 1
+    assert read(replace(item, etag=etag), LARGE) == DATA
+    ranges = [headers["Range"] for _, headers in served.requests]
+    assert ranges[:2] == ["bytes=0-2999"] * 2
+    assert sorted(ranges[2:]) == ["bytes=3000-5999", "bytes=6000-8999", f"bytes=9000-{len(DATA) - 1}"]
+
+
+@pytest.mark.parametrize("lacking", ["ranges", "etags"])
+def test_without_ranges_or_etags_a_large_object_comes_in_one_request(
+    served: WebServer, item: CatalogItem, lacking: str
+) -> None:
+    setattr(served, lacking, False)
+    assert read(replace(item, etag=""), LARGE) == DATA
+    assert [headers.get("Range") for _, headers in served.requests] == ["bytes=0-2999", None]
+
+
+@pytest.mark.parametrize("etag", [ETAG, "", "Fri, 27 Nov 2026 03:00:00 GMT"])
+def test_ranges_of_two_versions_are_never_one_item(
+    served: WebServer, item: CatalogItem, etag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = HttpClient.stream
+
+    def overwritten(client: HttpClient, url: str, **of: Any) -> int:  # noqa: ANN401 - as the method takes them
+        came = stream(client, url, **of)
+        served.objects["/v/a%20b.mp4"] = DATA[::-1]
+        return came
+
+    monkeypatch.setattr(HttpClient, "stream", overwritten)
+    assert kind_of(replace(item, etag=etag), LARGE) is FailureKind.CHANGED
 
 
 def test_what_differs_from_the_catalog_is_changed(served: WebServer, item: CatalogItem) -> None:
