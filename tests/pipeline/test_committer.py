@@ -102,9 +102,8 @@ def test_any_order_repeats_journals_and_kills_give_the_same_tables(data: st.Data
             for task in plan.tasks()
             for line in lines_of(plan, task.shard_id, skip=committer.arrived(task.shard_id))
         ]
-        shuffled = data.draw(st.permutations(lines))
         repeats = data.draw(st.lists(st.sampled_from(lines), max_size=4)) if lines else []
-        arrivals = [*shuffled, *repeats]
+        arrivals = data.draw(st.permutations([*lines, *repeats]))
         killed_after = data.draw(st.integers(0, len(arrivals)))
         for line in arrivals[:killed_after]:
             committer.add([line])
