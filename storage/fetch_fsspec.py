@@ -33,7 +33,10 @@ class FsspecReader:
         """By what a URI says of where the file system is: the account of `abfss://`, the host of `sftp://`."""
 
     def _filesystem(self, uri: str) -> Any:  # noqa: ANN401 - fsspec ships no types
-        options = self._class._get_kwargs_from_urls(uri)
+        # A name may end like a version's; the store that listed it took it as it is.
+        options = {
+            key: value for key, value in self._class._get_kwargs_from_urls(uri).items() if key != "version_aware"
+        }
         name = repr(sorted(options.items()))
         try:
             # setdefault as in `storage.fetch`.

@@ -110,13 +110,14 @@ class AccountFileSystem(MemoryFileSystem):  # type: ignore[misc] # fsspec ships 
     cachable = False
     opened: list[str] = []  # noqa: RUF012 - of the class: the reader makes its own objects
 
-    def __init__(self, account_name: str, **options: object) -> None:
+    def __init__(self, account_name: str, *, version_aware: bool = False, **options: object) -> None:
         super().__init__(**options)
+        assert not version_aware, "names that end in #1 are names"
         self.opened.append(account_name)
 
     @staticmethod
-    def _get_kwargs_from_urls(path: str) -> dict[str, str]:
-        return {"account_name": path.partition("@")[2].partition(".")[0]}
+    def _get_kwargs_from_urls(path: str) -> dict[str, object]:
+        return {"account_name": path.partition("@")[2].partition(".")[0], "version_aware": True}
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
