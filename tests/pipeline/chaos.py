@@ -42,7 +42,7 @@ def catalog_ids(items: int) -> list[str]:
 
 
 def readable(lines: Iterable[str]) -> set[str]:
-    """The ids of a note that are there to be read. What fails is journalled by nobody and runs again in every run."""
+    """The ids of a note that are there to be read. What fails is taken over by nobody and runs again in every run."""
     return {line.strip() for line in lines if not line.startswith("missing")}
 
 

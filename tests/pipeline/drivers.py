@@ -111,8 +111,8 @@ def journal_files(output: Path) -> list[Path]:
 
 
 def journalled_ids(output: str | Path) -> set[str]:
-    """Items that some journal holds."""
-    return {row.video_id for row in read_journals(Store.open(str(output)))}
+    """Items that some journal holds and a later run takes over: not those that failed."""
+    return {row.video_id for row in read_journals(Store.open(str(output))) if not row.failed}
 
 
 def lease_record(output: Path) -> dict[str, Any]:
