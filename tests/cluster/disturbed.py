@@ -107,7 +107,7 @@ class Disturbed:
         if kills is not None:
             most = kills * self.settings["gate"]["max_rows_out"]
             for stage, lines in done.items():
-                rows = [line for line in lines if not line.startswith("missing")]  # what fails is journalled by nobody
+                rows = [line for line in lines if not line.startswith("missing")]  # what fails is taken over by nobody
                 assert len(rows) - len(set(rows)) <= most, stage
 
     def _all_lines(self, note: str) -> list[str]:
