@@ -60,25 +60,33 @@ class Progress:
         self._clock = clock
         self._started = self._last_line = clock()
         self._busy_before = {stage: one.busy_seconds for stage, one in stats.stages.items()}
-        self._ready_before = self._ready_seconds()
+        self._ready_before: Mapping[str, float] = {}
         self._first: tuple[float, int] | None = None
         """Seconds and rows when rows were seen first."""
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._broken = False
 
     def __enter__(self) -> "Progress":
-        if self._live is not None:
-            self._try(self._live.start)
+        self._try(self._begin)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None and not self._broken:
             self._try(self._live.stop)
 
-    def draw(self, now: Snapshot) -> None:
-        """Redraws the table, or writes a line when it is time for one."""
+    def _begin(self) -> None:
+        self._ready_before = self._ready_seconds()
+        if self._live is not None:
+            self._live.start()
+
+    def draw(self, look: Callable[[], Snapshot]) -> None:
+        """Redraws the table, or writes a line when it is time for one.
+
+        Args:
+            look: Gives where the phase stands now; what fails in it ends the display as well, and no run.
+        """
         if not self._broken:
-            self._try(lambda: self._draw(now))
+            self._try(lambda: self._draw(look()))
 
     def _try(self, what: Callable[[], None]) -> None:
         """Does it; after an error the terminal is left as it was, as far as it can be, and there is no display."""

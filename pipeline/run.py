@@ -215,6 +215,7 @@ class Run:
         tasks = Tasks(plan=plan, indices=plan.order, arrived=committer.arrived)
         journalled = {shard_id: committer.arrived(shard_id).bit_count() for shard_id in committer.incomplete()}
         stats.forecast = forecast = RowForecast(catalog.live_counts(), plan.order, journalled)
+        look = partial(self._snapshot, title, committer, tasks, forecast)
         with Progress(stats, self._pools.times, self.console) as progress:
             phase = Phase(
                 graph=graph,
@@ -227,9 +228,7 @@ class Run:
                 tripped=lambda: breaker.tripped,
                 place_anew=self._place_anew,
                 why_stop=self._why_stop,
-                on_tick=lambda: metrics.tick(
-                    self._snapshot(title, committer, tasks, forecast), committer, progress.draw
-                ),
+                on_tick=lambda: metrics.tick(look, committer, progress.draw),
             )
             self._on_signal = phase.on_signal
             try:
@@ -238,7 +237,7 @@ class Run:
                 self._on_signal = self._between_phases
                 self._count(stages, committer, breaker)
         self.limits.begin_pass()  # nothing is on its way any more
-        metrics.tick(self._snapshot(title, committer, tasks, forecast), committer)
+        metrics.tick(look, committer)
         if not self.flag.is_set and not committer.incomplete():
             delete_run_journals(self.store, self.run_id)
 

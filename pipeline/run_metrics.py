@@ -5,6 +5,7 @@ Queues are Ray Data's own metric, by operator, and each operator has its stage's
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -155,18 +156,32 @@ class PhaseMetrics:
         self.stats.add_row(line)
         self._lag.arrived(line)
 
-    def tick(self, now: Snapshot, committer: Committer, draw: Callable[[Snapshot], None] = lambda now: None) -> None:
-        """Shows where the phase stands, to who watches and to Prometheus."""
-        draw(now)
+    def tick(
+        self,
+        look: Callable[[], Snapshot],
+        committer: Committer,
+        draw: Callable[[Callable[[], Snapshot]], None] = lambda look: None,
+    ) -> None:
+        """Shows where the phase stands, to who watches and to Prometheus.
+
+        Args:
+            look: Gives where it stands now. Display and publisher ask it, inside the guards that hold what it raises.
+            committer: Knows what is not saved yet.
+            draw: Shows it.
+        """
+        look = functools.cache(look)
+        draw(look)
         if self.bill is not None:
             self.bill.look()
-        self.publisher.publish(
-            driver_readings(
-                now,
-                self.stats.stages,
-                self.pools.workers(),
-                self.limits,
-                rows_unsaved=len(committer.in_memory),
-                commit_lag_seconds=self._lag.seconds(committer.committed),
-            )
+        self.publisher.publish(self._readings(look, committer))
+
+    def _readings(self, look: Callable[[], Snapshot], committer: Committer) -> Iterator[Reading]:
+        """A generator, so that nothing of it runs before the publisher asks."""
+        yield from driver_readings(
+            look(),
+            self.stats.stages,
+            self.pools.workers(),
+            self.limits,
+            rows_unsaved=len(committer.in_memory),
+            commit_lag_seconds=self._lag.seconds(committer.committed),
         )

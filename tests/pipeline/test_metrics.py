@@ -1,5 +1,6 @@
 """Metrics: counters get their growth, nothing that fails there fails a run, and readings are the driver's counters."""
 
+import io
 import logging
 import threading
 from collections import Counter
@@ -10,33 +11,40 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from pipeline.limits import Limits
 from pipeline.metrics import BYTES_READ, CountedFetch, Instrument, Metric, Publisher, RayInstrument
-from pipeline.pool_watch import PoolWorkers
-from pipeline.progress import Snapshot
+from pipeline.pool_watch import PoolWatch, PoolWorkers
+from pipeline.progress import Progress, Snapshot
 from pipeline.run_metrics import (
     COMMIT_LAG,
     DRIVER_METRICS,
     ERRORS,
     ITEMS,
+    ROWS,
     ROWS_OUT,
     ROWS_UNSAVED,
     STREAM_ERRORS,
     TOKENS,
     WORKERS,
     CommitLag,
+    PhaseMetrics,
     driver_readings,
 )  # fmt: skip
-from pipeline.stats import StageStats
+from pipeline.stats import RunStats, StageStats
 from records.errors import BadItemError, FailureKind
 from records.flow import FlowRow
 from records.items import CatalogItem
 from storage.fetched import FetchedMedia
-from tests.pipeline.light import item
+from tests.pipeline.light import MemoryJournal, MemoryTables, item, plan_for
+from tests.pipeline.test_committer import committer_for
 
 COUNTER = Metric(name="things", help="Things", tags=("run_id", "stage"), counter=True)
 GAUGE = Metric(name="level", help="Level", tags=("run_id",))
+NOW = Snapshot(
+    title="annotate", shards_done=1, shards=4, rows=8, expected_rows=32, failed_rows=3, errors={}, stopping=None
+)
 
 
 @dataclass
@@ -106,6 +114,33 @@ def test_what_cannot_even_be_declared_ends_no_run(caplog: pytest.LogCaptureFixtu
     assert "a bad name" in caplog.text
 
 
+def test_a_phase_is_looked_at_once_a_tick_and_where_that_fails_no_run_ends(caplog: pytest.LogCaptureFixture) -> None:
+    looks: list[int] = []
+    recorders, stats = Recorders(), RunStats(["decode"])
+    committer = committer_for(plan_for(MemoryTables(), 1), MemoryTables(), MemoryJournal())
+    publisher = Publisher(("run-1",), recorders)
+    phase = PhaseMetrics(publisher=publisher, stats=stats, pools=PoolWatch(), limits=Limits(), bill=None)
+
+    def look() -> Snapshot:
+        looks.append(len(looks))
+        if len(looks) > 2:
+            raise RuntimeError("set changed size during iteration")
+        return NOW
+
+    with Progress(stats, dict, Console(file=io.StringIO()), line_seconds=0.0) as progress:
+        for _ in range(2):
+            phase.tick(look, committer, progress.draw)
+        assert [value for value, _ in recorders.of[ROWS].puts] == [8, 8]
+        assert (len(looks), caplog.messages) == (2, [])
+        for _ in range(3):
+            phase.tick(look, committer, progress.draw)
+    assert caplog.messages == [
+        "no progress display from here: RuntimeError: set changed size during iteration",
+        "no more metrics from here: RuntimeError: set changed size during iteration",
+    ]
+    assert len(looks) == 4, "by each once more, and then by nobody"
+
+
 @pytest.mark.parametrize("metric", [*DRIVER_METRICS, BYTES_READ], ids=lambda metric: metric.name)
 def test_ray_takes_every_metric_whether_it_runs_or_not(metric: Metric) -> None:
     RayInstrument(metric).put(1.5, dict.fromkeys(metric.tags, "x"))
@@ -115,15 +150,12 @@ def test_the_readings_are_the_counters() -> None:
     caption = StageStats(results=5, failed=3, busy_seconds=2.5, prompt_tokens=70, output_tokens=30)
     caption.errors.update({"corrupt": 2, "timeout": 1})
     caption.stream_errors.update({"corrupt": 4})
-    now = Snapshot(
-        title="annotate", shards_done=1, shards=4, rows=8, expected_rows=32, failed_rows=3, errors={}, stopping=None
-    )
     limits = Limits()
     limits.observe(issued=20, arrived=8, workers={})
     readings = {
         (metric, tags): value
         for metric, tags, value in driver_readings(
-            now,
+            NOW,
             {"caption": caption},
             {"caption": PoolWorkers(waiting=1, loading=2, idle=3, working=4)},
             limits,

@@ -80,10 +80,10 @@ def test_a_line_says_how_far_how_fast_how_busy_and_what_failed(
 ) -> None:
     with watched.progress(job_log()) as progress:
         watched.now += 65
-        progress.draw(START)
+        progress.draw(lambda: START)
         watched.now += 5
-        progress.draw(replace(START, rows=1))
-        progress.draw(goes_on_to_the_middle(watched))
+        progress.draw(lambda: replace(START, rows=1))
+        progress.draw(lambda: goes_on_to_the_middle(watched))
     assert caplog.messages == [
         "annotate 1:05 no row yet, workers are starting; 4 shards to do",
         "annotate 1:10 shards 0/4 rows 1/~41 0.00 rows/s ETA - errors: none busy: decode=0% caption=0%",
@@ -96,14 +96,14 @@ def test_the_table_says_the_same(watched: Watched) -> None:
     file = io.StringIO()
     with watched.progress(terminal(file)) as progress:
         watched.now += 65
-        progress.draw(START)
+        progress.draw(lambda: START)
         assert frame(file)[0] == (
             "annotate  1:05   shards 0/4   rows 0/~41   0.00 rows/s   ETA -   workers are starting"
         )
         watched.now += 5
-        progress.draw(replace(START, rows=1))
+        progress.draw(lambda: replace(START, rows=1))
         frame(file)
-        progress.draw(goes_on_to_the_middle(watched))
+        progress.draw(lambda: goes_on_to_the_middle(watched))
         assert frame(file) == [
             "annotate  1:20   shards 2/4   rows 21/~41   2.00 rows/s   ETA 0:10",
             "┏━━━━━━━━━┳━━━━━━┳━━━━━━━━┳━━━━━━┓",
@@ -119,7 +119,7 @@ def test_the_table_says_the_same(watched: Watched) -> None:
 def test_without_errors_and_stop_there_is_no_caption(watched: Watched) -> None:
     file = io.StringIO()
     with watched.progress(terminal(file)) as progress:
-        progress.draw(START)
+        progress.draw(lambda: START)
         assert frame(file)[-1].startswith("└")
 
 
@@ -127,16 +127,16 @@ def test_a_log_gets_a_line_at_the_interval(watched: Watched, caplog: pytest.LogC
     with watched.progress(job_log(), line_seconds=30.0) as progress:
         for _ in range(65):
             watched.now += 1
-            progress.draw(START)
+            progress.draw(lambda: START)
     assert [message.split()[1] for message in caplog.messages] == ["0:30", "1:00"]
 
 
 def test_what_came_with_the_first_rows_is_not_the_pace(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     with watched.progress(job_log()) as progress:
         watched.now += 60
-        progress.draw(replace(START, rows=20))
+        progress.draw(lambda: replace(START, rows=20))
         watched.now += 10
-        progress.draw(replace(START, rows=30))
+        progress.draw(lambda: replace(START, rows=30))
     assert "rows 30/~41 1.00 rows/s ETA 0:11" in caplog.messages[-1]
 
 
@@ -145,7 +145,7 @@ def test_a_phase_that_follows_another_starts_from_nothing(watched: Watched, capl
     with watched.progress(job_log()) as progress:
         watched.now += 5
         watched.works("caption", busy=4.0, ready=5.0)
-        progress.draw(replace(START, title="caption", rows=5))
+        progress.draw(lambda: replace(START, title="caption", rows=5))
     assert caplog.messages[-1].startswith("caption 0:05 shards 0/4 rows 5/~41")
     assert caplog.messages[-1].endswith("busy: decode=0% caption=80%")
 
@@ -154,7 +154,7 @@ def test_a_stage_that_works_again_counts_from_its_phase_on(watched: Watched, cap
     watched.works("decode", busy=500.0, ready=1000.0)
     with watched.progress(job_log()) as progress:
         watched.works("decode", busy=6.0, ready=8.0)
-        progress.draw(replace(START, rows=5))
+        progress.draw(lambda: replace(START, rows=5))
     assert caplog.messages[-1].endswith("busy: decode=75% caption=0%")
 
 
@@ -164,7 +164,7 @@ def test_a_block_that_comes_back_late_is_no_more_than_all_the_time(
     with watched.progress(job_log()) as progress:
         watched.works("decode", busy=60.0, ready=5.0)
         watched.stats.add_spent({"caption": 3.0})  # of no pool that was seen
-        progress.draw(replace(START, rows=5))
+        progress.draw(lambda: replace(START, rows=5))
     assert caplog.messages[-1].endswith("busy: decode=100% caption=0%")
 
 
@@ -173,7 +173,7 @@ def test_a_stage_that_was_not_asked_for_is_shown_once_it_works(
 ) -> None:
     with watched.progress(job_log()) as progress:
         watched.works("embed", busy=1.0, ready=4.0)
-        progress.draw(replace(START, rows=5))
+        progress.draw(lambda: replace(START, rows=5))
     assert caplog.messages[-1].endswith("busy: decode=0% caption=0% embed=25%")
 
 
@@ -199,26 +199,31 @@ def test_a_terminal_that_breaks_ends_no_run_and_is_said_once(
     file, output = Broken(error), sys.stdout
     file.gone = breaks == "at the start"
     with watched.progress(terminal(file)) as progress:
-        progress.draw(START)
+        progress.draw(lambda: START)
         file.gone = breaks != "at the end"
-        progress.draw(START)
-        progress.draw(START)
+        progress.draw(lambda: START)
+        progress.draw(lambda: START)
         file.gone = True
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert caplog.messages[0].startswith(f"no progress display from here: {type(error).__name__}: ")
     assert sys.stdout is output, "what the display had taken is given back"
 
 
-def test_numbers_that_cannot_be_read_end_no_run_either(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("good_seconds", [0.0, 1.0], ids=["from the start", "later"])
+def test_numbers_that_cannot_be_read_end_no_run_either(
+    watched: Watched, caplog: pytest.LogCaptureFixture, good_seconds: float
+) -> None:
+    until = watched.now + good_seconds
+
     def times() -> dict[str, PoolTime]:
-        if watched.now > 1000.0:
+        if watched.now >= until:
             raise RuntimeError("no pools")
         return {}
 
     with Progress(watched.stats, times, job_log(), line_seconds=0.0, clock=lambda: watched.now) as progress:
         watched.now += 1
-        progress.draw(replace(START, rows=5))
-        progress.draw(replace(START, rows=6))
+        progress.draw(lambda: replace(START, rows=5))
+        progress.draw(lambda: replace(START, rows=6))
     assert caplog.messages == ["no progress display from here: RuntimeError: no pools"]
 
 
