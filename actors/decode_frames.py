@@ -8,6 +8,7 @@ open-GOP HEVC and H.264, on MPEG-4 with B-frames and on intra refresh it returne
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
+from fractions import Fraction
 from typing import Any, cast
 
 import av
@@ -85,7 +86,10 @@ class _Scaler:
         graph.threads = 1
         graph.link_nodes(
             graph.add_buffer(
-                width=frame.width, height=frame.height, format=frame.format.name, time_base=frame.time_base
+                width=frame.width,
+                height=frame.height,
+                format=frame.format.name,
+                time_base=frame.time_base or Fraction(1, 1000),  # any would do: no time leaves the graph
             ),
             graph.add("scale", self._size),
             graph.add("format", "rgb24"),

@@ -147,8 +147,11 @@ class Sandbox(Generic[Q, R]):
                 receive_value(child.connection)
                 child.connection.settimeout(None)
             except (EOFError, OSError) as error:
-                child.kill()
+                self._drop(child)
                 raise FatalError(f"the sandbox's child does not start (exit {child.process.returncode})") from error
+            except BaseException:
+                self._drop(child)
+                raise
             child.idle_bytes = child.own_bytes()
             self._child = child
         self._child.peak_bytes = 0

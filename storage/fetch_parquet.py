@@ -52,12 +52,12 @@ class _Footer:
 class _Cells:
     """One row group's column, on disk."""
 
-    file: IO[bytes]
+    media: FetchedMedia
+    """The values one after the other; its file is gone with it."""
     starts: npt.NDArray[np.int64]
     """(R,) first byte of each row's value."""
     lengths: npt.NDArray[np.int64]
     """(R,) its length, or `_MISSING` for a null."""
-    size_bytes: int
 
 
 class _Once(Generic[T]):
@@ -115,7 +115,7 @@ class ParquetCells:
         self._retry = config.retry
         self._folder = config.spill.folder if config.spill.folder is not None else tempfile.gettempdir()
         self._footers: _Once[_Footer] = _Once(lambda footer: 1, _FOOTERS)
-        self._cells: _Once[_Cells] = _Once(lambda cells: cells.size_bytes, config.parquet_disk_bytes)
+        self._cells: _Once[_Cells] = _Once(lambda cells: cells.media.size_bytes, config.parquet_disk_bytes)
 
     def __call__(self, item: CatalogItem) -> FetchedMedia:
         """The bytes in the item's row and column, where they lie in the temporary file.
@@ -141,7 +141,7 @@ class ParquetCells:
         start, length = int(cells.starts[row]), int(cells.lengths[row])
         if length == _MISSING:
             raise BadItemError(FailureKind.NOT_FOUND, f"row {item.row_index} has nothing in column {item.column}")
-        return FetchedMedia(os.dup(cells.file.fileno()), length, offset=start)
+        return FetchedMedia(os.dup(cells.media.descriptor), length, offset=start)
 
     def _footer(self, item: CatalogItem) -> _Footer:
         size_bytes, _ = self._facts(item)
@@ -156,16 +156,15 @@ class ParquetCells:
         source = self._open(item, footer.size_bytes, first + chunk.total_compressed_size)
         table = pq.ParquetFile(source, metadata=footer.metadata, buffer_size=_FETCH_BYTES, pre_buffer=False)
         with _disk(self._folder):
-            file = tempfile.TemporaryFile(prefix="parquet-cells-", dir=self._folder)  # noqa: SIM115 - lives as the cells
+            file = tempfile.TemporaryFile(prefix="parquet-cells-", dir=self._folder)  # noqa: SIM115 - closing may fail
         try:
             sizes = np.asarray(list(self._copied(table, group, item.column, file)), dtype=np.int64)
-        except BaseException:
+            ends = np.cumsum(np.maximum(sizes, 0))
+            media = FetchedMedia(os.dup(file.fileno()), int(ends[-1]) if len(ends) else 0)
+        finally:
             with contextlib.suppress(OSError):  # what could not be written yet
                 file.close()
-            raise
-        ends = np.cumsum(np.maximum(sizes, 0))
-        starts = ends - np.maximum(sizes, 0)
-        return _Cells(file, starts, sizes, int(ends[-1]) if len(ends) else 0)
+        return _Cells(media, ends - np.maximum(sizes, 0), sizes)
 
     def _copied(self, table: pq.ParquetFile, group: int, column: str, file: IO[bytes]) -> Iterator[int]:
         """Writes one row group's column; yields the length of each value."""

@@ -6,6 +6,7 @@ gets no `Authorization` header, and one from https to http is refused.
 
 import logging
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ class HttpClient:
             headers={"Accept-Encoding": "identity", "User-Agent": "reelscribe"},
             follow_redirects=False,
         )
+        # Nobody closes it: a process keeps it, with its connections, as long as whatever fetches through it.
+        weakref.finalize(self, self._client.close)
 
     def facts(self, url: str) -> HttpReply:
         """Size and ETag, by a request for the first byte: a presigned URL allows GET alone."""
