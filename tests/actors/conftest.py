@@ -1,4 +1,4 @@
-"""Engines on tiny models, started once for all tests: a start takes tens of seconds."""
+"""Engines on tiny models, started once for all tests of this folder: a start takes tens of seconds."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ def with_sampling(stage: CaptionStage, sampling: SamplingConfig) -> CaptionStage
     return CaptionStage(dataclasses.replace(stage._config, sampling=sampling), engine=stage._engine)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def qwen2_5_vl(tiny_models: Callable[[str], Path]) -> Iterator[CaptionStage]:
     """The caption stage on Qwen2.5-VL."""
     stage = _caption_stage(tiny_models("qwen2_5_vl"))
@@ -40,7 +40,7 @@ def qwen2_5_vl(tiny_models: Callable[[str], Path]) -> Iterator[CaptionStage]:
     stage.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def qwen3_vl(tiny_models: Callable[[str], Path]) -> Iterator[CaptionStage]:
     """The caption stage on Qwen3-VL."""
     stage = _caption_stage(tiny_models("qwen3_vl"))
@@ -48,7 +48,7 @@ def qwen3_vl(tiny_models: Callable[[str], Path]) -> Iterator[CaptionStage]:
     stage.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def qwen2_audio(tiny_models: Callable[[str], Path]) -> Iterator[DescribeAudioStage]:
     """The stage that describes sound, on Qwen2-Audio."""
     engine = tiny_engine_config(tiny_models("qwen2_audio"))
