@@ -26,7 +26,7 @@ TEST := HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest
 FAST := not engine and not slow and not chaos
 PARALLEL := --numprocesses 3 --dist worksteal
 # Engines start and wait more than they work; tests/groups.py says which tests stay together.
-PARALLEL_ENGINES := --numprocesses 2 --dist loadgroup
+PARALLEL_ENGINES := --numprocesses 2 --dist loadfile
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -10,7 +10,7 @@ from hypothesis import settings
 from models.tiny import ensure_tiny
 from tests.again import lines_of
 from tests.gpu import pytest_runtest_setup  # noqa: F401 - a hook
-from tests.groups import pytest_collection_modifyitems  # noqa: F401 - a hook
+from tests.groups import pytest_xdist_make_scheduler  # noqa: F401 - a hook
 from tests.s3 import new_connections, s3_bucket, s3_server  # noqa: F401 - fixtures, here alone: one server a session
 from tests.web import web  # noqa: F401 - a fixture
 
@@ -40,10 +40,12 @@ def light_ray() -> Iterator[None]:
 
     from pipeline.graph import GraphConfig
     from pipeline.ray_session import LocalRayConfig, ray_session
+    from tests.pipeline.scraping import METRICS_MS
 
-    os.environ.setdefault("RAY_metrics_report_interval_ms", "2000")  # of ten seconds, for which tests would wait
-    with ray_session(LocalRayConfig(num_cpus=4, num_gpus=1, object_store_bytes=512 * 2**20), GraphConfig()):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_metrics_report_interval_ms", str(METRICS_MS))
+        with ray_session(LocalRayConfig(num_cpus=4, num_gpus=1, object_store_bytes=512 * 2**20), GraphConfig()):
+            yield
     assert not ray.is_initialized()
 
 
