@@ -1,4 +1,4 @@
-"""One finished run of the main command with every real engine, and what belongs to it."""
+"""One finished run of the demo, hence of the main command with every real engine, and what belongs to it."""
 
 import contextlib
 import os
@@ -15,6 +15,9 @@ import pyarrow.parquet as pq
 
 from tests.clips import make_clip
 from tests.media import shared_media
+
+SHOWN_ROWS = 4
+"""Of the demo's table."""
 
 
 def command(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -33,10 +36,12 @@ def command(name: str, *arguments: str, **environment: str) -> subprocess.Comple
 class Described:
     """One finished run."""
 
+    folder: Path
+    """The demo's."""
     source: Path
     output: Path
     arguments: Sequence[str]
-    """What the command was given but for its output."""
+    """What the demo gave the main command but for its output."""
     printed: str
     left_behind: set[str]
     """What its workers and engines left in the temporary folder and in shared memory."""

@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import shlex
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,12 +14,14 @@ import pytest
 from rich.console import Console
 
 from jobs.demo import hub_problem, main, plan
+from jobs.demo_clips import CLIPS
 from jobs.demo_table import DemoRow, describe, newest_fingerprints, read_rows, render
 from records.errors import Failure, FailureKind
-from records.outcomes import AudioTags, Caption, Embedding, Note, Outcome, Transcript, View
+from records.outcomes import STAGES, AudioTags, Caption, Embedding, Note, Outcome, Transcript, View
 from records.schemas import StageRow
 from storage.stage_tables import StageTables
 from storage.stores import Store
+from tests.jobs.described import SHOWN_ROWS, Described, command, items_of
 
 NO_VIEW = View(document="", vector=None, missing="no_audio")
 
@@ -148,6 +152,37 @@ def test_brackets_of_a_model_are_no_markup() -> None:
     text = console.export_text()
     assert "a[0]" in text
     assert "a [bold]sign[/bold] [/]" in text
+
+
+@pytest.mark.engine
+def test_the_demo_says_which_recipe_shows_the_first_rows_and_where_everything_lies(described: Described) -> None:
+    hub, asked, *_ = lines = described.printed.splitlines()
+    assert hub == (
+        "No model hub in reach (HF_HUB_OFFLINE is set): recipe tiny, whose random weights make noise for words."
+    )
+    given = ["python", "-m", "jobs.annotate", *described.arguments[:4], "--output", str(described.output)]
+    assert asked == f"$ {shlex.join(given)} --recipe tiny"
+    assert {clip.name.partition(".")[0] for clip in CLIPS} <= items_of(described.source)
+    first = sorted(list(described.table("decode"))[:SHOWN_ROWS])
+    shown = [line.split("│")[1].strip() for line in lines if line.startswith("│")]
+    assert [one for one in shown if one] == first
+    assert f"{SHOWN_ROWS} of {len(items_of(described.source))} items; --rows N (make demo ROWS=N) shows more" in lines
+    for stage in STAGES:
+        (folder,) = [line.split()[1] for line in lines if line.split()[:1] == [stage] and "/" in line]
+        assert Path(folder).parent == described.output / "stages" / stage
+        assert list(Path(folder).glob("*.parquet"))
+    assert any(
+        line.split() == ["runs", f"{described.output}/runs/", "(report.md", "of", "each", "run)"] for line in lines
+    )
+
+
+@pytest.mark.engine
+def test_a_second_demo_has_nothing_to_do_and_shows_the_same_table(described: Described) -> None:
+    done = command("demo", "--folder", str(described.folder), "--rows", str(SHOWN_ROWS))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Nothing left to do:" in done.stdout
+    table = re.compile(r"┏.*", re.DOTALL)
+    assert table.findall(done.stdout) == table.findall(described.printed) != []
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
