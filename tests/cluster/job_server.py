@@ -20,6 +20,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from tests.cluster.files import ROOT
 from tests.pipeline.drivers import PATIENCE_SECONDS, reaches
+from tests.pipeline.scraping import METRICS_MS
 
 START_SECONDS = 180.0
 LOOK_SECONDS = 0.2
@@ -109,6 +110,7 @@ def job_server(*, gpus: int = 0, as_pod: bool = False, **variables: str) -> Iter
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment |= {**LOOPBACK, "RAY_worker_niceness": "0", "PATH": path, "PYTHONPATH": str(ROOT)}
+    environment["RAY_metrics_report_interval_ms"] = str(METRICS_MS)
     environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # nobody moves elsewhere in the end
     dashboard, agent, client, metrics = _free_ports(4)
     command = [

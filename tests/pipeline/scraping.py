@@ -9,8 +9,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.ray_nodes import live_nodes
 
+METRICS_MS = 1000
+"""How often the processes of the tests' Rays report; by default it is every ten seconds."""
+
 PATIENCE_SECONDS = 120.0
-"""Ray's processes report every ten seconds."""
 
 
 @dataclass(frozen=True, slots=True)

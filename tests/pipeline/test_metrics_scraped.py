@@ -87,7 +87,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, light_ray: None) -> Watche
         embedded = scrape.total(ITEMS.exported_name, run_id=report.run_id, stage="embed")
         rows, shards = (scrape.total(metric.exported_name, run_id=report.run_id) for metric in (ROWS, SHARDS))
         counted = (rows, embedded, shards) == (8, 8, 2) and read >= size
-        return counted and expected <= scrape.names  # each process reports when its own ten seconds are over
+        return counted and expected <= scrape.names  # each process reports when its own interval is over
 
     return Watched(report, source, before, until(Scrape.now, all_there))
 
