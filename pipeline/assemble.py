@@ -15,7 +15,7 @@ from actors.decode_config import DecodeConfig
 from actors.frame_size import FrameSizeRule, frame_size_rule
 from actors.stage import PoolConfig
 from models.resolve import ResolvedModel, resolve_model
-from pipeline.builders import build_decode, build_embed, build_with_engine, build_with_model
+from pipeline.builders import build_decode, build_embed, build_with_engine, build_with_model, import_engine
 from pipeline.config import RunConfig
 from pipeline.spec import Modality, StageSpec
 from records.errors import UserError
@@ -114,6 +114,7 @@ class _MediaStage:
     named: _Named
     pool: PoolConfig
     build: Callable[[ResolvedModel], Any]
+    prepare: Callable[[], None] | None = None
 
     def spec(self, name: str, upstream: str) -> StageSpec:
         """The spec, with the model pinned; `upstream` is the fingerprint of the stream it takes."""
@@ -131,6 +132,7 @@ class _MediaStage:
             modality=self.modality,
             pool=self.pool,
             build=partial(self.build, model),
+            prepare=self.prepare,
             footer=_footer(model, self.fields),
         )
 
@@ -145,6 +147,7 @@ def _media_stages(config: RunConfig) -> dict[str, _MediaStage]:
             video.engine,
             video.pool,
             partial(build_with_engine, caption.CaptionStage, video),
+            import_engine,
         ),
         "transcribe": _MediaStage(
             "audio",
@@ -161,6 +164,7 @@ def _media_stages(config: RunConfig) -> dict[str, _MediaStage]:
             audio.engine,
             audio.pool,
             partial(build_with_engine, describe_audio.DescribeAudioStage, audio),
+            import_engine,
         ),
         "tag_audio": _MediaStage(
             "audio",

@@ -32,6 +32,14 @@ def build_decode(config: "DecodeConfig", fetch: "FetchConfig") -> "DecodeStage":
     return DecodeStage(config, CountedFetch(Fetcher(fetch)), in_flight=fetch.in_flight)
 
 
+def import_engine() -> None:
+    """Imports what engines need: half a minute in which another may start on the GPU that they share."""
+    from actors.vllm_config import prepare_environment
+
+    prepare_environment()
+    import vllm.v1.engine.async_llm  # noqa: F401 - for the next who imports it
+
+
 def build_with_engine(stage: Callable[[Any], Any], config: Any, model: ResolvedModel) -> Any:  # noqa: ANN401 - any stage
     """A stage whose config holds the model in its `engine`."""
     name, revision = loader_arguments(model)

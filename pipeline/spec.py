@@ -27,12 +27,14 @@ class StageSpec:
     pool: PoolConfig = field(default_factory=PoolConfig)
     build: Callable[[], Any]
     """Makes the stage, ready to be called. Runs in the worker."""
+    prepare: Callable[[], None] | None = None
+    """What the worker does first, without its GPU: imports, which need not wait for its turn."""
     footer: Mapping[str, str] = field(default_factory=dict)
     """What its files say of how they were made: model, commit, settings."""
 
     def unbuildable(self) -> "StageSpec":
         """The spec for workers that only read tables: unpickling it imports no stage."""
-        return replace(self, build=_never)
+        return replace(self, build=_never, prepare=None)
 
     @property
     def is_media(self) -> bool:

@@ -53,6 +53,7 @@ class StageHolder:
 
     def __init__(self, spec: StageSpec, teller: Teller | None) -> None:
         self._build = spec.build
+        self._prepare = spec.prepare
         self._name = spec.name
         self._num_gpus = spec.pool.num_gpus
         if self._num_gpus == 0:
@@ -69,6 +70,9 @@ class StageHolder:
 
     def _start(self) -> Any:  # noqa: ANN401 - whatever the spec builds
         """Builds the stage; alone on a GPU that it shares."""
+        if self._prepare is not None:
+            self._enter("loads")
+            self._prepare()
         self._enter("queues")
         with gpu_turn(self._num_gpus):
             self._enter("loads")

@@ -75,6 +75,7 @@ def test_every_stage_is_there_upstream_first_with_what_it_reads() -> None:
         "tag_audio": "audio",
     }
     assert len({spec.fingerprint for spec in specs.values()}) == len(specs)
+    assert {name for name in specs if specs[name].prepare is not None} == {"caption", "describe_audio"}
 
 
 def test_a_model_that_is_nowhere_is_told_in_one_line() -> None:

@@ -1,14 +1,18 @@
 """What a worker says of itself, and when it leaves on its own."""
 
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from actors.stage import PoolConfig
 from pipeline import heartbeat
+from pipeline.gpu_turn import gpu_turn
 from pipeline.heartbeat import ORPHAN_EXIT, Answer, Heartbeat, WorkerState
 from pipeline.spec import StageSpec
 from pipeline.worker import StageHolder
@@ -89,6 +93,31 @@ def test_a_worker_is_heard_of_before_its_stage_is_built_and_says_when_it_is_read
     StageHolder(StageSpec(name="caption", fingerprint="c", build=build), heard)
     assert built[0][-1] == "loads"
     assert heard.phases[-1] == "ready"
+
+
+def test_what_needs_no_gpu_does_not_wait_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    heard, did, prepared = Heard(), list[str](), threading.Event()
+
+    def prepare() -> None:
+        did.append(f"prepares, {heard.phases[-1]}")
+        prepared.set()
+
+    spec = StageSpec(
+        name="caption",
+        fingerprint="c",
+        pool=PoolConfig(num_gpus=0.5),
+        prepare=prepare,
+        build=lambda: did.append(f"builds, {heard.phases[-1]}"),
+    )
+    with ThreadPoolExecutor(1) as thread:
+        with gpu_turn(0.5):
+            worker = thread.submit(StageHolder, spec, heard)
+            assert prepared.wait(10)
+            assert not worker.done()
+        worker.result(timeout=10)
+    assert did == ["prepares, loads", "builds, loads"]
+    assert "queues" in heard.phases[heard.phases.index("loads") :]
 
 
 @pytest.mark.parametrize(("num_gpus", "seen"), [(0.0, ""), (1.0, "0")])
