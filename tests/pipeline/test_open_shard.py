@@ -50,7 +50,7 @@ def test_positions_survive_as_bits(positions: set[int]) -> None:
 
 
 def test_a_shard_that_a_straggler_keeps_open_costs_little_memory() -> None:
-    shards = 200
+    shards = 60
     committer = committer_for(plan_for(MemoryTables(), shards), MemoryTables(), Sunk())
     committer.add(lines("00000000", range(ROWS - 1)))
     committer.flush_journal()
