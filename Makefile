@@ -3,6 +3,7 @@
 #            SOURCE=URI    the videos that `make demo` describes instead of its own clips
 #            ROWS=N        how many rows `make demo` shows
 #            RECIPE=NAME   the recipe of `make demo`, instead of the one that fits this machine
+#            BENCH=NAMES   the benchmarks that `make bench` runs, such as "caption recipe", instead of all
 #            ARGS=...      further arguments of pytest, of the benchmarks or of `uv pip compile`
 
 SHELL := /bin/bash
@@ -52,10 +53,9 @@ check: $(STAMP)  ## ruff, formatting and mypy --strict
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy --strict .
 
-bench: $(STAMP)  ## Runs every benchmarks/bench_*.py, one after the other
-	@shopt -s nullglob; for file in benchmarks/bench_*.py; do \
-	  name=$${file//\//.}; echo "== $$file"; $(PYTHON) -m "$${name%.py}" $(ARGS); \
-	done
+BENCH ?= $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
+bench: $(STAMP)  ## Runs every benchmarks/bench_*.py, or those in BENCH, one after the other
+	@for name in $(BENCH); do echo "== benchmarks/bench_$$name.py"; $(PYTHON) -m "benchmarks.bench_$$name" $(ARGS); done
 
 # Compiled for 3.11; the second pass refuses a lock that 3.12 would not resolve to as well.
 lock: | $(UV)  ## Compiles both locks from pyproject.toml; ARGS=--upgrade to move on
