@@ -17,7 +17,7 @@ from ray.data import Dataset
 from pipeline.blame import STRIKES, Blame
 from pipeline.committer import Committer
 from pipeline.drain import Drain
-from pipeline.gate_client import GateClient
+from pipeline.gate import GateState
 from pipeline.graph import Graph
 from pipeline.limits import Limits
 from pipeline.loop_config import LoopConfig
@@ -61,7 +61,6 @@ class Phase:
     _last_flush: float = field(default_factory=time.monotonic)
     _over: threading.Event = field(default_factory=threading.Event)
     _drain: Drain = field(init=False)
-    _gate: GateClient = field(init=False)
     _expects_rows: bool = True
     """Whether any row may still come back in this pass."""
     _watchdog: Watchdog | None = None
@@ -70,7 +69,6 @@ class Phase:
     """Whether the last pass was given up."""
 
     def __post_init__(self) -> None:
-        self._gate = GateClient(self.graph.gate)
         self._drain = Drain(flag=self.flag, limits=self.limits, seconds=self.config.drain_seconds)
 
     def run(self, tasks: Tasks) -> None:
@@ -172,7 +170,7 @@ class Phase:
 
     def _stop_reading(self) -> None:
         self._drain.begin()
-        self._gate.stop()
+        self.graph.gate.stop.remote()
 
     def _keep_house(self) -> None:
         """Journals at the interval, watches the lease and the drain, and redraws."""
@@ -204,8 +202,7 @@ class Phase:
                 self._flush()
             settled, arrived = self._settled_rows(), self.committer.rows - self.committer.rows_before_pass
             shards = self.committer.committed_shards - self.committer.shards_before_pass
-            number = self._gate.pass_number
-        state = self._gate.tell(number, settled, shards, stopped=self.flag.is_set)
+        state: GateState = ray.get(self.graph.gate.rows_back.remote(settled, shards), timeout=60)
         self._check_starts(state.start_errors)
         if self._watchdog is not None and not self.flag.is_set:
             gone = self._nodes.gone()
@@ -218,7 +215,8 @@ class Phase:
                 self.flag.end_pass()
         self.pools.hear(state.workers)
         self.limits.observe(issued=state.rows_issued, arrived=arrived, workers=self.pools.living())
-        if (lost := self.why_stop()) is not None and self.flag.set(lost):
+        lost = self.why_stop()
+        if lost is not None and self.flag.set(lost):
             logger.warning("%s: saving what came back, then draining", lost)
             self._stop_reading()
         if (limit := self.limits.reason_to_stop()) is not None and self.flag.set(limit, planned=True):
@@ -258,7 +256,7 @@ class Phase:
             lost = self._lost(tasks, blame.presets)
             if not len(lost):
                 return
-            let_in.update(self._gate.issued())
+            let_in.update(ray.get(self.graph.gate.issued.remote()))
             unread = lost.where(lambda shard_id: shard_id not in let_in)
             if self._gave_up:
                 unread, self.graph = lost, replace(self.graph, placements=self._placed_anew())
@@ -271,17 +269,18 @@ class Phase:
                 len(lost),
                 f"the {len(unread)} of them that were not read" if again else "their lost rows one by one",
             )
+            ray.get(self.graph.gate.new_pass.remote())
             with self.committer.lock:
                 self.committer.begin_pass()
-                self._gate.begin_pass()
-            self._gate.announce_pass()
             self._pass(unread if again else lost, one_by_one=not again)
             if not again and not self._gave_up:
-                blame.strike(self._lost(tasks, blame.presets), self.graph.reader(), self._gate.running())
+                running = ray.get(self.graph.gate.running.remote())
+                blame.strike(self._lost(tasks, blame.presets), self.graph.reader(), running)
         lost = self._lost(tasks, blame.presets)
         if len(lost):
             first = lost.plan.shard_ids[int(lost.indices[0])]
-            why = "".join(f" ({reason})" for reason in [*self._gate.unread().values()][:1])
+            reasons: dict[str, str] = ray.get(self.graph.gate.unread.remote())
+            why = f" ({next(iter(reasons.values()))})" if reasons else ""
             raise FatalError(f"shard {first} and {len(lost) - 1} others never came back whole{why}")
 
     def _placed_anew(self) -> Mapping[str, Placement]:

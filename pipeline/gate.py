@@ -1,8 +1,7 @@
 """The gate: every shard asks it before its rows enter the graph.
 
 It is a Ray actor of its own, so that a busy driver holds nobody up. It says no once the run is to stop, and lets a
-shard wait while too many rows are out. Where its process dies Ray starts it anew, and it hears from the driver what it
-had let in before it lets anything else in.
+shard wait while too many rows are out.
 """
 
 import asyncio
@@ -22,9 +21,6 @@ from pipeline.watchdog import WorkerSeen
 
 HELD_SECONDS = 20.0
 """A worker that has not been heard of for so long holds no GPU."""
-
-WAIT_SECONDS = 5.0
-"""How long a shard's question waits for its answer before it is to be asked anew."""
 
 FORGET_SECONDS = 600.0
 """A worker that has not been heard of for so long is no longer spoken of."""
@@ -51,29 +47,9 @@ class GateConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DriverState:
-    """What the driver knows and tells the gate every second."""
-
-    pass_number: int
-    """The pass that the rows are of: the first is 0."""
-    rows_back: int
-    """Issued rows of it that are journalled, committed or counted as failed."""
-    shards_back: int
-    """Its shards that are committed."""
-    stopped: bool
-    """Whether no further shard may enter."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GateState:
     """What the gate knows and the driver asks for every second."""
 
-    pass_number: int
-    """The pass that the rows are of."""
-    forgot: bool
-    """Whether it was started anew and waits to be told what it had let in."""
-    let_in: Mapping[str, int]
-    """Shard to its rows, of those that were let in since it was asked last."""
     start_errors: Mapping[str, Sequence[str]]
     """Stage to the reasons why its workers could not start, one a try."""
     rows_issued: int
@@ -87,26 +63,12 @@ class GateState:
 
 
 class Gate:
-    """Counts what is out and holds the stop flag. Its methods run on one event loop, one at a time.
+    """Counts what is out and holds the stop flag. Its methods run on one event loop, one at a time."""
 
-    Args:
-        config: Its limits.
-        live_nodes: Ids of the nodes that live.
-        is_anew: Whether another one was there before it: it lets nothing in until it is told what that one had.
-    """
-
-    def __init__(
-        self,
-        config: GateConfig,
-        live_nodes: Callable[[], Collection[str]] = live_node_ids,
-        is_anew: Callable[[], bool] = lambda: False,
-    ) -> None:
+    def __init__(self, config: GateConfig, live_nodes: Callable[[], Collection[str]] = live_node_ids) -> None:
         self._config = config
         self._live_nodes = live_nodes
-        self._forgot = is_anew()
-        self._pass = 0
         self._issued: dict[str, int] = {}
-        self._unsaid: dict[str, int] = {}
         self._rows_issued = 0
         self._rows_back = self._shards_back = 0
         self._last_progress = time.monotonic()
@@ -120,20 +82,18 @@ class Gate:
         self._unread: dict[str, str] = {}
         self._running: dict[tuple[str, str, int], str] = {}
 
-    async def admit(self, shards: Mapping[str, int]) -> bool | None:
-        """Whether the rows of some shards may enter; waits while too many are out, and says None to be asked again.
+    async def admit(self, shards: Mapping[str, int]) -> bool:
+        """Whether the rows of some shards may enter; waits while too many are out.
 
         Asked again, it says what it said before.
 
         Args:
             shards: What one task has read: shard to its number of rows.
         """
-        rows, ends = sum(shards.values()), time.monotonic() + WAIT_SECONDS
+        rows = sum(shards.values())
         async with self._changed:
-            while not (self._stopped or self._issued.keys() & shards.keys() or self._has_room(shards)):
-                if time.monotonic() >= ends:
-                    return None
-                timeout = min(self._last_progress + self._config.stall_seconds, ends) - time.monotonic()
+            while not self._stopped and not self._issued.keys() & shards.keys() and not self._has_room(shards):
+                timeout = self._last_progress + self._config.stall_seconds - time.monotonic()
                 try:
                     await asyncio.wait_for(self._changed.wait(), max(timeout, 0.1))
                 except TimeoutError:
@@ -144,7 +104,6 @@ class Gate:
             if self._stopped:
                 return False
             self._issued.update(shards)
-            self._unsaid.update(shards)
             self._rows_issued += rows
             self._last_progress = time.monotonic()
             return True
@@ -152,19 +111,20 @@ class Gate:
     def _has_room(self, shards: Mapping[str, int]) -> bool:
         out, open_shards = self._rows_issued - self._rows_back, len(self._issued) - self._shards_back
         fit = out + sum(shards.values()) <= self._config.max_rows_out
-        return not self._forgot and (out <= 0 or (fit and open_shards + len(shards) <= self._config.max_open_shards))
+        return out <= 0 or (fit and open_shards + len(shards) <= self._config.max_open_shards)
 
-    async def rows_back(self, said: DriverState) -> GateState:
-        """The driver says how things stand, and hears the same. What it says of an earlier pass changes nothing."""
+    async def rows_back(self, total: int, shards: int = 0) -> GateState:
+        """The driver says how many issued rows it has journalled, committed or counted as failed.
+
+        Args:
+            total: Of this pass.
+            shards: How many of the pass's shards it has committed.
+        """
         async with self._changed:
-            self._begin(said.pass_number)
-            back = max(said.rows_back, self._rows_back), max(said.shards_back, self._shards_back)
-            if said.pass_number == self._pass and back != (self._rows_back, self._shards_back):
-                self._rows_back, self._shards_back = back
+            if total > self._rows_back or shards > self._shards_back:
+                self._rows_back, self._shards_back = max(total, self._rows_back), max(shards, self._shards_back)
                 self._last_progress = time.monotonic()
-            self._stopped |= said.stopped
-            let_in, self._unsaid = self._unsaid, {}
-            self._changed.notify_all()
+                self._changed.notify_all()
         self._bury()
         now = time.monotonic()
         seen = [
@@ -172,9 +132,6 @@ class Gate:
             for worker, (stage, state, last) in self._beats.items()
         ]
         return GateState(
-            pass_number=self._pass,
-            forgot=self._forgot,
-            let_in=let_in,
             start_errors=self._start_errors,
             rows_issued=self._rows_issued,
             workers=Counter(one.stage for one in seen if one.silent_seconds <= HELD_SECONDS),
@@ -202,25 +159,10 @@ class Gate:
             self._stopped = True
             self._changed.notify_all()
 
-    async def remember(self, number: int, shards: Mapping[str, int]) -> None:
-        """The driver says what was let in in a pass, to a gate that forgot it."""
-        async with self._changed:
-            if self._forgot and number == self._pass:
-                self._issued = dict(shards)
-                self._rows_issued = sum(shards.values())
-                self._forgot = False
-                self._changed.notify_all()
-
-    async def new_pass(self, number: int) -> None:
+    async def new_pass(self) -> None:
         """Forgets what was issued: whatever has not come back is issued again."""
         async with self._changed:
-            self._begin(number)
-
-    def _begin(self, number: int) -> None:
-        if number > self._pass:
-            self._pass, self._forgot = number, False
             self._issued.clear()
-            self._unsaid.clear()
             self._unread.clear()
             self._running.clear()
             self._rows_issued = self._rows_back = self._shards_back = 0
@@ -277,23 +219,15 @@ GateHandle = Any
 """The gate's actor handle; Ray's own type for it knows none of the methods that async actors gain."""
 
 
-def _was_started_anew() -> bool:
-    """Whether the process of this actor is not its first."""
-    return bool(ray.get_runtime_context().was_current_actor_reconstructed)
-
-
 @contextlib.contextmanager
 def open_gate(config: GateConfig) -> Iterator[GateHandle]:
     """The gate as an actor that takes no CPU slot, for as long as the context is open.
 
-    It runs on the driver's node, as any other may go while the driver lives. Should its process die, Ray starts another
-    one and asks that again whatever was asked meanwhile.
+    It runs on the driver's node, as any other may go while the driver lives.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    options = ray.remote(Gate).options(
-        num_cpus=0, max_concurrency=1000, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here
-    )
-    gate: GateHandle = options.remote(config, live_node_ids, _was_started_anew)
+    options = ray.remote(Gate).options(num_cpus=0, max_concurrency=1000, scheduling_strategy=here)
+    gate: GateHandle = options.remote(config)
     try:
         yield gate
     finally:

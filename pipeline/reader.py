@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from pipeline.gate import WAIT_SECONDS, GateHandle
+from pipeline.gate import GateHandle
 from pipeline.plan import NONE, ShardTask
 from pipeline.select import select_rows
 from pipeline.spec import Specs
@@ -66,19 +66,9 @@ class ShardReader:
         (pickled,) = batch["tasks"]
         tasks: list[ShardTask] = pickle.loads(pickled)
         read = {task.shard_id: lines for task in tasks if (lines := self._lines_or_none(task)) is not None}
-        if not read or not self._may_enter({shard_id: len(lines) for shard_id, lines in read.items()}):
+        if not read or not ray.get(self.gate.admit.remote({shard_id: len(lines) for shard_id, lines in read.items()})):
             return flow_table([])
         return flow_table([line for shard_id, lines in read.items() for line in (header(shard_id, len(lines)), *lines)])
-
-    def _may_enter(self, shards: dict[str, int]) -> bool:
-        """Asks the gate until it says yes or no: what a gate was asked that died since may never be answered."""
-        while True:
-            try:
-                answer: bool | None = ray.get(self.gate.admit.remote(shards), timeout=3 * WAIT_SECONDS)
-            except (ray.exceptions.GetTimeoutError, ray.exceptions.ActorUnavailableError):
-                continue
-            if answer is not None:
-                return answer
 
     def _lines_or_none(self, task: ShardTask) -> list[FlowRow] | None:
         """The lines, or None where the shard could not be read: the driver hears why and has it read once more."""

@@ -12,7 +12,7 @@ from pipeline.assemble import build_specs
 from pipeline.recipes import tiny
 from storage.stores import Store
 from tests.jobs.described import Described, items_of
-from tests.pipeline.drivers import Driver, last_report, title_of
+from tests.pipeline.drivers import Driver, last_report
 from tests.pipeline.publishing import objects
 from tests.pipeline.runs import committed, same_tables
 from tests.s3 import S3Server
@@ -35,6 +35,12 @@ def kill_captioner(driver: Driver) -> bool:
                         worker.kill()
                         return True
     return False
+
+
+def title_of(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 @pytest.mark.engine

@@ -1,6 +1,5 @@
 """Drivers as processes of their own: started, watched through what they write, signalled and killed."""
 
-import contextlib
 import json
 import os
 import signal
@@ -12,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from storage.stores import Store
 from tests.pipeline.ray_host import ROOT
 from tests.storage.journal_rows import read_journals
@@ -22,10 +19,6 @@ PATIENCE_SECONDS = 500.0
 """How long a test waits for what must come before it says that it did not."""
 
 LIGHT_JOB = "tests.pipeline.light_job"
-
-GATE = "ray::Gate"
-READER = "ray::MapBatches(<lambda>)->StreamingRepartition"
-"""Titles of Ray's processes that belong to no stage."""
 
 Environment = dict[str, str]
 
@@ -59,9 +52,9 @@ class Driver:
         """Its exit code."""
         return self.process.wait(PATIENCE_SECONDS)
 
-    def reaches(self, condition: Callable[[], bool], look_seconds: float = 0.01) -> bool:
-        """Waits until the condition holds, and looks so often; False where the command ended before."""
-        return reaches(condition, lambda: self.process.poll() is not None, self.said, look_seconds=look_seconds)
+    def reaches(self, condition: Callable[[], bool]) -> bool:
+        """Waits until the condition holds; False where the command ended before."""
+        return reaches(condition, lambda: self.process.poll() is not None, self.said, look_seconds=0.005)
 
     def said(self) -> str:
         """All that it and those before it with the same log have said."""
@@ -79,18 +72,6 @@ def reaches(
         assert time.monotonic() < until, f"nothing came: {said()[-2000:]}"
         time.sleep(look_seconds)
     return True
-
-
-def processes(title: str) -> list[psutil.Process]:
-    """Processes that this one started, also through others, whose title begins so; Ray's workers name what they run."""
-    return [one for one in psutil.Process().children(recursive=True) if title_of(one).startswith(title)]
-
-
-def title_of(process: psutil.Process) -> str:
-    """Its command line; nothing where it is gone."""
-    with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        return " ".join(process.cmdline())
-    return ""
 
 
 def light_arguments(output: str | Path, notes: Path, **options: object) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.again import RecordProperty
 from tests.pipeline.chaos import Series, moments, undisturbed_output
-from tests.pipeline.drivers import GATE, READER, Driver, Environment, processes
+from tests.pipeline.drivers import Driver, Environment
 from tests.pipeline.wrapped_stages import noted_lines, worker_pids
 
 logger = logging.getLogger(__name__)
@@ -36,14 +36,6 @@ def kill_worker(driver: Driver, notes: Path, stage: str, rows: int) -> None:
     pid = alive()[-1]
     os.kill(pid, signal.SIGKILL)
     logger.info("killed %s, process %d, after %d rows", stage, pid, rows)
-
-
-def kill_process(driver: Driver, title: str) -> None:
-    """SIGKILL to a process of Ray's with such a title, once there is one."""
-    assert driver.reaches(lambda: bool(processes(title)), look_seconds=0.1), driver.said()[-2000:]
-    for process in processes(title)[-1:]:
-        process.kill()
-        logger.info("killed %s, process %d", title, process.pid)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +95,6 @@ def test_workers_of_every_stage_killed_in_one_run(
     def kill_often(driver: Driver, notes: Path) -> None:
         for rows in (8, 32, 56):
             kill_worker(driver, notes, "decode", rows + choose.randint(0, 8))
-            kill_process(driver, choose.choice([GATE, READER]))
             for stage in choose.sample(["caption", "transcribe", "embed"], k=3):
                 kill_worker(driver, notes, stage, rows=0)
 

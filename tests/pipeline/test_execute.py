@@ -105,7 +105,7 @@ def test_nodes_may_go_as_often_as_they_like(monkeypatch: pytest.MonkeyPatch) -> 
         placements: object = "as before"
 
     gate = SimpleNamespace(issued=Answer([]), new_pass=Answer(None), running=Answer({}), unread=Answer({}))
-    monkeypatch.setattr("pipeline.gate_client.ray", SimpleNamespace(get=lambda answer: answer))
+    monkeypatch.setattr("pipeline.execute.ray", SimpleNamespace(get=lambda answer: answer))
     plain = phase_with(SimpleNamespace(begin_pass=lambda: None, rows=0, lock=threading.RLock()))
     graph: Any = Graph(gate)
     phase = OftenGivenUp(

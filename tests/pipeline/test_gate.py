@@ -4,16 +4,12 @@ import asyncio
 
 import pytest
 
-from pipeline.gate import DriverState, Gate, GateConfig
+from pipeline.gate import Gate, GateConfig
 from pipeline.heartbeat import SILENT_SECONDS, WorkerPhase, WorkerState
 
 
 def state(phase: WorkerPhase = "ready", node: str = "node") -> WorkerState:
     return WorkerState(phase=phase, phase_seconds=1.0, calls=0, busy_seconds=0.0, node=node, pid=1)
-
-
-def said(rows_back: int, shards_back: int = 0, *, number: int = 0, stopped: bool = False) -> DriverState:
-    return DriverState(pass_number=number, rows_back=rows_back, shards_back=shards_back, stopped=stopped)
 
 
 def test_what_one_task_reads_always_fits_and_the_next_waits_for_room() -> None:
@@ -22,10 +18,10 @@ def test_what_one_task_reads_always_fits_and_the_next_waits_for_room() -> None:
         assert await gate.admit({"00000000": 8, "00000001": 8})
         second = asyncio.create_task(gate.admit({"00000002": 4}))
         await asyncio.sleep(0)
-        await gate.rows_back(said(9))
+        await gate.rows_back(9)
         await asyncio.sleep(0)
         assert not second.done()
-        assert (await gate.rows_back(said(10))).rows_issued == 16
+        assert (await gate.rows_back(10)).rows_issued == 16
         assert await asyncio.wait_for(second, 10)
         assert await gate.issued() == ["00000000", "00000001", "00000002"]
 
@@ -38,18 +34,18 @@ def test_shards_wait_while_too_many_are_open_however_few_rows_are_out() -> None:
         assert await gate.admit({"00000000": 8})
         assert await gate.admit({"00000001": 8})
         third = asyncio.create_task(gate.admit({"00000002": 8}))
-        await gate.rows_back(said(15, 0))
+        await gate.rows_back(15, 0)
         await asyncio.sleep(0)
         assert not third.done(), "one row keeps a shard open"
-        await gate.rows_back(said(15, 1))
+        await gate.rows_back(15, 1)
         assert await asyncio.wait_for(third, 10)
         waiting = asyncio.create_task(gate.admit({"00000003": 8}))
-        await gate.rows_back(said(15, 1))
+        await gate.rows_back(15, 1)
         await asyncio.sleep(0)
         assert not waiting.done()
-        await gate.rows_back(said(24, 1))
+        await gate.rows_back(24, 1)
         assert await asyncio.wait_for(waiting, 10), "with no row out nothing else would end the wait"
-        await gate.new_pass(1)
+        await gate.new_pass()
         assert await gate.admit({"00000000": 8, "00000001": 8})
 
     asyncio.run(run())
@@ -67,63 +63,8 @@ def test_a_stop_ends_the_wait_and_what_was_let_in_stays_so() -> None:
         assert not await gate.admit({"00000002": 1})
         await gate.cannot_read("00000003", "no such object")
         assert await gate.unread() == {"00000003": "no such object"}
-        await gate.new_pass(1)
+        await gate.new_pass()
         assert (await gate.issued(), await gate.unread()) == ([], {})
-
-    asyncio.run(run())
-
-
-def test_a_gate_that_was_started_anew_is_told_what_it_had_let_in_and_keeps_its_bound() -> None:
-    async def run() -> None:
-        first = Gate(GateConfig(max_rows_out=10))
-        assert await first.admit({"00000000": 5})
-        let_in = dict((await first.rows_back(said(0))).let_in)
-        assert await first.admit({"00000001": 5})
-        let_in |= (await first.rows_back(said(0))).let_in
-        assert (let_in, (await first.rows_back(said(0))).let_in) == ({"00000000": 5, "00000001": 5}, {})
-
-        gate = Gate(GateConfig(max_rows_out=10), is_anew=lambda: True)
-        waiting = [asyncio.create_task(gate.admit({shard_id: 5})) for shard_id in ("00000001", "00000002")]
-        assert (await gate.rows_back(said(1))).forgot
-        assert not any(one.done() for one in waiting), "nobody knows how much is out"
-        await gate.remember(0, let_in)
-        assert await asyncio.wait_for(waiting[0], 10), "it had been let in, and counts once"
-        assert not waiting[1].done()
-        state = await gate.rows_back(said(5))
-        assert await asyncio.wait_for(waiting[1], 10)
-        assert (state.forgot, state.rows_issued, await gate.issued()) == (False, 10, [*let_in, "00000002"])
-
-    asyncio.run(run())
-
-
-def test_a_gate_that_was_started_anew_in_a_run_that_stops_lets_nothing_in() -> None:
-    async def run() -> None:
-        gate = Gate(GateConfig(), is_anew=lambda: True)
-        waiting = asyncio.create_task(gate.admit({"00000002": 4}))
-        await asyncio.sleep(0)
-        await gate.rows_back(said(0, stopped=True))
-        assert not await asyncio.wait_for(waiting, 10)
-
-    asyncio.run(run())
-
-
-def test_what_the_driver_said_of_an_earlier_pass_changes_nothing() -> None:
-    async def run() -> None:
-        gate = Gate(GateConfig(max_rows_out=10))
-        assert await gate.admit({"00000000": 10})
-        await gate.new_pass(1)
-        assert await gate.admit({"00000000": 10})
-        waiting = asyncio.create_task(gate.admit({"00000001": 10}))
-        state = await gate.rows_back(said(10))
-        await asyncio.sleep(0)
-        assert (state.pass_number, state.rows_issued, waiting.done()) == (1, 10, False)
-        # Started anew between two passes, it hears first that there is another one.
-        late = Gate(GateConfig(), is_anew=lambda: True)
-        assert (await late.rows_back(said(0, number=3))).pass_number == 3
-        await late.remember(2, {"00000000": 8})
-        await late.new_pass(3)
-        assert await late.admit({"00000000": 1})
-        waiting.cancel()
 
     asyncio.run(run())
 
@@ -135,7 +76,7 @@ def test_workers_hold_gpus_while_they_are_heard_of(monkeypatch: pytest.MonkeyPat
     async def workers(gate: Gate, *beats: tuple[str, str]) -> dict[str, int]:
         for stage, worker in beats:
             await gate.beat(stage, worker, state())
-        return dict((await gate.rows_back(said(0))).workers)
+        return dict((await gate.rows_back(0)).workers)
 
     async def run() -> None:
         nonlocal now
@@ -161,12 +102,12 @@ def test_a_worker_that_ends_while_it_loads_has_failed_unless_its_node_went(monke
         gate = Gate(GateConfig(), lambda: {"node"})
         await gate.beat("caption", "a", state(phase="loads"))
         await gate.beat("caption", "b", state(phase="loads", node="gone"))
-        assert (await gate.rows_back(said(0))).start_errors == {}
+        assert (await gate.rows_back(0)).start_errors == {}
         now += SILENT_SECONDS + 1
-        (reason,) = (await gate.rows_back(said(0))).start_errors["caption"]
+        (reason,) = (await gate.rows_back(0)).start_errors["caption"]
         assert "ended while its model loaded" in reason
-        assert len((await gate.rows_back(said(0))).start_errors["caption"]) == 1, "told once"
+        assert len((await gate.rows_back(0)).start_errors["caption"]) == 1, "told once"
         await gate.beat("caption", "c", state())
-        assert (await gate.rows_back(said(0))).start_errors == {}, "one that is ready proves that the model can load"
+        assert (await gate.rows_back(0)).start_errors == {}, "one that is ready proves that the model can load"
 
     asyncio.run(run())
