@@ -26,8 +26,6 @@ UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo $(PRIVATE_UV
 TEST := HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest
 FAST := not engine and not slow and not chaos
 PARALLEL := --numprocesses 3 --dist worksteal
-# Engines start and wait more than they work; tests/groups.py says which tests stay together.
-PARALLEL_ENGINES := --numprocesses 2 --dist loadfile
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +38,7 @@ demo: $(STAMP)  ## Describes a few clips, or SOURCE=folder, and shows the table
 # Exit code 5: what ARGS choose has no test of this kind.
 test: $(STAMP)  ## All tests: at most 20 minutes on 2 cores and 24 GiB, without a GPU
 	$(TEST) -m "$(FAST)" $(PARALLEL) $(ARGS) $(if $(ARGS),|| test $$? = 5)
-	$(TEST) -m "(engine or slow) and not chaos" $(PARALLEL_ENGINES) $(ARGS) $(if $(ARGS),|| test $$? = 5)
+	$(TEST) -m "(engine or slow) and not chaos" $(ARGS) $(if $(ARGS),|| test $$? = 5)
 
 test-fast: $(STAMP)  ## The tests that start no engine: at most 3 minutes
 	$(TEST) -m "$(FAST)" $(PARALLEL) $(ARGS)

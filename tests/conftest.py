@@ -10,7 +10,6 @@ from hypothesis import settings
 from models.tiny import ensure_tiny
 from tests.again import lines_of
 from tests.gpu import pytest_runtest_setup  # noqa: F401 - a hook
-from tests.groups import pytest_xdist_make_scheduler  # noqa: F401 - a hook
 from tests.s3 import new_connections, s3_bucket, s3_server  # noqa: F401 - fixtures, here alone: one server a session
 from tests.web import web  # noqa: F401 - a fixture
 

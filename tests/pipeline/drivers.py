@@ -52,9 +52,9 @@ class Driver:
         """Its exit code."""
         return self.process.wait(PATIENCE_SECONDS)
 
-    def reaches(self, condition: Callable[[], bool]) -> bool:
-        """Waits until the condition holds; False where the command ended before."""
-        return reaches(condition, lambda: self.process.poll() is not None, self.said, look_seconds=0.005)
+    def reaches(self, condition: Callable[[], bool], look_seconds: float = 0.005) -> bool:
+        """Waits until the condition holds, and looks so often; False where the command ended before."""
+        return reaches(condition, lambda: self.process.poll() is not None, self.said, look_seconds=look_seconds)
 
     def said(self) -> str:
         """All that it and those before it with the same log have said."""

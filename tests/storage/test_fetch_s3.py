@@ -195,7 +195,7 @@ def test_a_stall_in_one_part_costs_that_part(s3_server: S3Server, item: CatalogI
 
     try:
         with s3_server.refusing(stall_third):
-            limits = replace(config.limits, stall_seconds=0.3)
+            limits = replace(config.limits, stall_seconds=1.5)
             assert read(item, replace(config, limits=limits, parts_at_once=1)) == DATA
     finally:
         s3_server.slow_body = None
