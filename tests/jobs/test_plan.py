@@ -168,9 +168,11 @@ def test_a_source_is_planned_for_the_cheapest_cluster_and_the_plan_is_run(tmp_pa
     (run,) = (output / "runs").iterdir()
     report = json.loads((run / "report.json").read_text())
     assert (report["items_run"], report["items_with_errors"]) == (6, 0)
-    assert tiny().decode.pool.max_actors == 1 < report["ledger"]["decode"]["workers"] == 2
+    # Not the report's workers: six small clips may be done before the second lives.
+    assert tiny().decode.pool.max_actors == 1
+    assert "workers of decode to begin with: decode 2\n" in done.stderr
     assert report["plan"]["plan_id"] == file.stem
     markdown = (run / "report.md").read_text()
     assert f"## Plan {file.stem} against actual" in markdown
     assert re.search(r"^\| decode: seconds an item \| \S+ \(.* to .*\) \| \S+ \|$", markdown, re.MULTILINE)
-    assert re.search(r"^\| decode: workers, busy \| 2, \d+% \| 2, \d+% \|$", markdown, re.MULTILINE)
+    assert re.search(r"^\| decode: workers, busy \| 2, \d+% \| [12], \d+% \|$", markdown, re.MULTILINE)
