@@ -25,8 +25,6 @@ UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo $(PRIVATE_UV
 # share what is compiled.
 TEST := HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest
 FAST := not engine and not slow and not chaos
-# In a process of their own: after other Rays in one process, what the driver measures is not scraped.
-SCRAPED := tests/pipeline/test_metrics_scraped.py tests/pipeline/test_slow_stage.py
 PARALLEL := --numprocesses 3 --dist worksteal
 
 help:  ## This list
@@ -40,8 +38,7 @@ demo: $(STAMP)  ## Describes a few clips, or SOURCE=folder, and shows the table
 # Exit code 5: what ARGS choose has no test of this kind.
 test: $(STAMP)  ## All tests: at most 20 minutes on 2 cores and 24 GiB, without a GPU
 	$(TEST) -m "$(FAST)" $(PARALLEL) $(ARGS) $(if $(ARGS),|| test $$? = 5)
-	$(TEST) -m "(engine or slow) and not chaos" $(SCRAPED:%=--ignore=%) $(ARGS) $(if $(ARGS),|| test $$? = 5)
-	$(TEST) $(SCRAPED) $(if $(ARGS),|| test $$? = 5)
+	$(TEST) -m "(engine or slow) and not chaos" $(ARGS) $(if $(ARGS),|| test $$? = 5)
 
 test-fast: $(STAMP)  ## The tests that start no engine: at most 3 minutes
 	$(TEST) -m "$(FAST)" $(PARALLEL) $(ARGS)

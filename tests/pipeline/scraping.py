@@ -9,8 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.ray_nodes import live_nodes
 
-METRICS_MS = 1000
-"""How often the processes of the tests' Rays report; by default it is every ten seconds."""
+METRICS_MS = 5000
+"""How often the processes of the tests' Rays report; by default it is every ten seconds. A gauge that was not set again
+goes after two of these, so it is longer than the end of a run takes: what was set last is still there to be scraped."""
 
 PATIENCE_SECONDS = 120.0
 

@@ -115,4 +115,5 @@ def test_the_tasks_that_read_cut_the_blocks(tmp_path: Path) -> None:
         "MapBatches(<lambda>)->StreamingRepartition",
         "MapBatches(embed)",
     ]
-    assert sorted(calls(tmp_path, "embed")) == [15, 15, 16, 16]  # blocks of eight, two a call
+    # Two tasks read three blocks of eight and one of seven each, two a call; which two, the order of their ends says.
+    assert sorted(calls(tmp_path, "embed")) in ([15, 15, 16, 16], [14, 16, 16, 16])
