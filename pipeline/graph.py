@@ -4,7 +4,6 @@ Only stages that some shard needs are in it. Shards that need no media take a wa
 never queue behind the GPU pools.
 """
 
-import contextlib
 import itertools
 import logging
 import pickle
@@ -20,7 +19,7 @@ from ray.data._internal.logical.operators import StreamingRepartition
 
 from pipeline.decode_worker import DecodeWorker
 from pipeline.gate import GateHandle
-from pipeline.heartbeat import Answer, WorkerState
+from pipeline.gate_teller import GateTeller
 from pipeline.placement import Placement
 from pipeline.plan import ShardTask
 from pipeline.ray_memory import forget_blocks
@@ -28,7 +27,6 @@ from pipeline.reader import ShardReader
 from pipeline.spec import Specs, StageSpec, as_asked, in_order
 from pipeline.tasks import Tasks
 from pipeline.worker import StageWorker
-from records.flow import FlowRow
 from storage.stores import StoreConfig
 
 READERS = 2
@@ -70,35 +68,6 @@ class GraphConfig:
             raise ValueError("graph: block_rows, text_block_rows, max_reads and the times must be positive")
         if self.task_retries < 0 or self.start_tries < 1:
             raise ValueError("graph: task_retries must not be negative and start_tries at least 1")
-
-
-@dataclass(frozen=True, slots=True)
-class _TellGate:
-    """Tells the gate and waits until it knows: the next thing the worker does may be to die."""
-
-    gate: GateHandle
-
-    def started(self, line: FlowRow, stage: str) -> None:
-        ray.get(self.gate.started.remote(line.shard_id, line.item.video_id, line.item.version, stage))
-
-    def beat(self, stage: str, worker: str, state: WorkerState) -> Answer:
-        try:
-            wants_stacks = ray.get(self.gate.beat.remote(stage, worker, state))
-        except ray.exceptions.ActorDiedError:
-            return "over"
-        except ray.exceptions.RayError:
-            return "go on"  # the gate cannot be reached just now
-        return "stacks" if wants_stacks else "go on"
-
-    def stacks(self, stage: str, worker: str, text: str) -> None:
-        with contextlib.suppress(ray.exceptions.RayError):
-            ray.get(self.gate.stacks.remote(stage, worker, text))
-
-    def node(self) -> str:
-        return str(ray.get_runtime_context().get_node_id())
-
-    def cannot_start(self, stage: str, reason: str) -> None:
-        ray.get(self.gate.cannot_start.remote(stage, reason))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +159,7 @@ class Graph:
         return dataset.map_batches(
             type(spec.name, (worker,), {}),  # Ray Data's operators, metrics and actors bear the class's name
             fn_constructor_args=(spec,),
-            fn_constructor_kwargs={**arguments, "teller": _TellGate(self.gate), "one_by_one": one_by_one},
+            fn_constructor_kwargs={**arguments, "teller": GateTeller(self.gate), "one_by_one": one_by_one},
             batch_size=self._call_rows(spec, one_by_one),
             batch_format="pyarrow",
             compute=ActorPoolStrategy(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,10 +21,9 @@ from records.errors import Failure, FailureKind
 from records.items import Metadata, Row
 from records.media import Audio, Frames
 from records.outcomes import Caption, Embedding, MediaFacts, Note, Transcript, View
-from storage.catalog import Catalog
-from storage.catalog_refresh import refresh
-from storage.sources import SourceItem
-from storage.stores import Store
+
+if TYPE_CHECKING:
+    from storage.catalog import Catalog
 
 POOL = PoolConfig(num_cpus=0.25, batch_rows=4)
 
@@ -185,8 +185,14 @@ def light_specs(
 
 def light_catalog(
     output: str, video_ids: Sequence[str], *, shard_size: int, titles: Mapping[str, str] | None = None
-) -> Catalog:
+) -> "Catalog":
     """Lists the ids as if they were files of a source."""
+    # Here: every worker imports this module, and a store's errors take as long to import as numpy.
+    from storage.catalog import Catalog
+    from storage.catalog_refresh import refresh
+    from storage.sources import SourceItem
+    from storage.stores import Store
+
     store = Store.open(output)
     listing = [SourceItem(video_id=one, uri=f"light://{one}", size_bytes=1, etag="1") for one in video_ids]
     metadata = [(one, Metadata(title=title)) for one, title in titles.items()] if titles is not None else None
