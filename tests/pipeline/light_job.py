@@ -29,7 +29,7 @@ from storage.faults import TimeLimits
 from storage.fetch import FetchConfig
 from storage.leases import Lease
 from storage.stores import Store, StoreConfig
-from tests.pipeline.light_stages import light_specs
+from tests.pipeline.light_stages import STAGES, light_specs
 from tests.pipeline.runs import BASE
 from tests.pipeline.wrapped_stages import build_hanging, build_slowly, noted
 
@@ -39,6 +39,7 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     arguments.add_argument("--output", required=True)
     arguments.add_argument("--notes", type=Path, required=True, help="folder for `reads` and what else workers note")
     arguments.add_argument("--source", help="real clips, fetched and decoded in earnest; else the catalog is there")
+    arguments.add_argument("--stages", default=",".join(STAGES), help="of the light graph")
     arguments.add_argument("--shard-size", type=int, default=8)
     arguments.add_argument("--seconds", type=float, default=0.0, help="that each row takes in decode")
     arguments.add_argument("--stall-seconds", type=float, default=30.0, help="that S3 may say nothing")
@@ -70,7 +71,7 @@ def _settled(specs: dict[str, StageSpec], path: Path) -> RunConfig:
 def main(argv: Sequence[str]) -> int:
     options = options_of(argv)
     console = console_and_logging(verbose=False)
-    specs = dict(light_specs(options.notes / "reads", seconds=options.seconds))
+    specs = dict(light_specs(options.notes / "reads", seconds=options.seconds, stages=options.stages.split(",")))
     limits = TimeLimits(stall_seconds=options.stall_seconds)
     if options.source is not None:
         build = partial(build_decode, DecodeConfig(max_frames=4), FetchConfig(limits=limits))

@@ -7,7 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from records.outcomes import Caption, Embedding, MediaFacts, Note, Transcript, V
 if TYPE_CHECKING:
     from storage.catalog import Catalog
 
+STAGES = ("decode", "caption", "transcribe", "embed")
 POOL = PoolConfig(num_cpus=0.25, batch_rows=4)
 
 
@@ -121,7 +122,7 @@ class LightEmbed:
         return [self._one(row) for row in rows]
 
     def _one(self, row: Row) -> Embedding:
-        caption, transcript = row.outcomes["caption"], row.outcomes["transcribe"]
+        caption, transcript = row.outcomes.get("caption"), row.outcomes.get("transcribe")
         texts = {
             "video": caption.text if isinstance(caption, Caption) else None,
             "audio": transcript.text if isinstance(transcript, Transcript) else None,
@@ -147,8 +148,21 @@ def light_specs(
     prompt: str = "a shade",
     encoder: str = "first",
     seconds: float = 0.0,
+    stages: Sequence[str] = STAGES,
 ) -> Specs:
-    """The graph of the light engines; fingerprints follow from the settings as they do in earnest."""
+    """The graph of the light engines; fingerprints follow from the settings as they do in earnest.
+
+    Most of a light run is the start of its workers: where all stages go one way, fewer `stages` show it as well.
+    """
+    specs = _all_specs(log, prompt, encoder, seconds)
+    return {
+        name: replace(spec, reads=tuple(one for one in spec.reads if one in stages))
+        for name, spec in specs.items()
+        if name in stages
+    }
+
+
+def _all_specs(log: Path, prompt: str, encoder: str, seconds: float) -> Specs:
     return {
         "decode": StageSpec(
             name="decode",

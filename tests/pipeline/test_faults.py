@@ -40,6 +40,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("light_ray")]
 
 IDS = [f"clip-{number:02d}" for number in range(12)]
 
+short_specs = partial(light_specs, stages=("decode", "caption"))
+
 
 class NamedBytes:
     """Fetches a real clip, or the bytes that make the stand-in decoder do what the item's id names."""
@@ -54,7 +56,7 @@ class NamedBytes:
 
 def build_misbehaving_decode(clip: Path) -> DecodeStage:
     """The real stage with its real sandbox, and a decoder that crashes, hangs and hoards where it is told to."""
-    config = DecodeConfig(max_frames=4, timeout_seconds=10.0, memory_limit_bytes=300 * 2**20)
+    config = DecodeConfig(max_frames=4, timeout_seconds=5.0, memory_limit_bytes=300 * 2**20)
     return DecodeStage(config, NamedBytes(clip), decode_or_misbehave)
 
 
@@ -74,7 +76,7 @@ def test_clips_that_kill_hang_and_bloat_the_decoder_and_a_row_that_kills_its_cap
     broken = {"segfault": "crashed", "hang": "timeout", "allocate": "out_of_memory"}
     ids = ["a", "segfault", "b", "hang", "c", "kills-caption", "allocate", "d"]
     light_catalog(str(output), ids, shard_size=4)
-    specs = dict(light_specs(tmp_path / "reads"))
+    specs = dict(light_specs(tmp_path / "reads", stages=("decode", "caption", "transcribe")))
     specs["decode"] = replace(specs["decode"], build=partial(build_misbehaving_decode, clip))
     # With a share of a GPU, Ray Data joins what comes to a captioner into calls of eight rows.
     captioner = replace(specs["caption"].pool, num_gpus=0.5, batch_rows=8)
@@ -95,7 +97,7 @@ def test_clips_that_kill_hang_and_bloat_the_decoder_and_a_row_that_kills_its_cap
 def test_a_stage_that_cannot_be_built_ends_the_run_with_its_own_error(tmp_path: Path) -> None:
     output = tmp_path / "out"
     light_catalog(str(output), IDS, shard_size=4)
-    good = dict(light_specs(tmp_path / "reads"))
+    good = dict(short_specs(tmp_path / "reads"))
     bad = {**good, "caption": replace(good["caption"], build=cannot_build)}
     with pytest.raises(FatalError, match=r"caption cannot start, tried \d times: RuntimeError: the weights") as raised:
         run_light(output, bad)
@@ -130,7 +132,7 @@ def test_a_run_that_stands_still_ends_and_names_the_stage_and_shows_its_stacks(
 ) -> None:
     output = tmp_path / "out"
     light_catalog(str(output), IDS, shard_size=4)
-    good = dict(light_specs(tmp_path / "reads"))
+    good = dict(light_specs(tmp_path / "reads", stages=("decode", stage)))
     bad = {**good, stage: replace(good[stage], build=partial(hangs_in, good[stage].build))}
     with pytest.raises(FatalError, match=words) as raised:
         run_light(output, bad, config=replace(BASE, graph=replace(BASE.graph, **limits)))
@@ -147,7 +149,7 @@ def test_a_dead_engine_is_rebuilt_in_its_worker_first_and_then_with_another(
 ) -> None:
     output, notes = tmp_path / "out", tmp_path / "notes"
     light_catalog(str(output), IDS, shard_size=4)
-    specs = noted(light_specs(tmp_path / "reads"), notes)
+    specs = noted(short_specs(tmp_path / "reads"), notes)
     caption = specs["caption"]
     specs["caption"] = replace(caption, build=partial(build_dying, caption.build, notes / "deaths", deaths))
     report = run_light(output, specs)
@@ -164,7 +166,7 @@ def test_a_dead_engine_is_rebuilt_in_its_worker_first_and_then_with_another(
 def test_an_engine_that_cannot_be_built_again_costs_its_worker_and_no_row(tmp_path: Path) -> None:
     output, notes = tmp_path / "out", tmp_path / "notes"
     light_catalog(str(output), IDS, shard_size=4)
-    specs = noted(light_specs(tmp_path / "reads"), notes)
+    specs = noted(short_specs(tmp_path / "reads"), notes)
     caption = specs["caption"]
     specs["caption"] = replace(caption, build=partial(build_once, caption.build, notes / "deaths"))
     report = run_light(output, specs)
@@ -195,10 +197,11 @@ def test_a_call_that_raises_costs_only_the_row_that_makes_it_raise(tmp_path: Pat
 def test_a_damaged_stage_file_that_must_be_read_is_named_and_ends_the_run(tmp_path: Path) -> None:
     output, log = tmp_path / "out", tmp_path / "reads"
     light_catalog(str(output), IDS, shard_size=4)
-    run_light(output, light_specs(log))
+    specs_of = partial(light_specs, log, stages=("decode", "caption", "embed"))
+    run_light(output, specs_of())
     (damaged,) = (output / "stages" / "caption").glob("*/00000001.0.parquet")
     damaged.write_bytes(damaged.read_bytes()[:100])
-    other = light_specs(log, encoder="second")
+    other = specs_of(encoder="second")
     with pytest.raises(ReelscribeError, match=r"00000001\.0\.parquet is damaged: delete it") as raised:
         run_light(output, other)
     assert "\n" not in str(raised.value)

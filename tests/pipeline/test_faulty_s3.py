@@ -10,7 +10,7 @@ from tests.again import PROPERTY, RecordProperty
 from tests.clips import clip_bytes
 from tests.faulty_proxy import Fault, FaultyProxy
 from tests.pipeline.drivers import Environment, run_light_job
-from tests.pipeline.light_stages import light_specs
+from tests.pipeline.light_stages import STAGES, light_specs
 from tests.pipeline.runs import committed, same_tables
 from tests.s3 import S3Server
 
@@ -34,7 +34,8 @@ def clips_in_bucket(server: S3Server, items: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("items", "shard_size", "share"), [(60, 12, 0.25), pytest.param(500, 50, 0.1, marks=pytest.mark.chaos)]
+    ("items", "shard_size", "share", "stages"),
+    [(60, 12, 0.25, "decode,caption"), pytest.param(500, 50, 0.1, ",".join(STAGES), marks=pytest.mark.chaos)],
 )
 def test_every_item_ends_as_a_result_and_the_tables_are_those_of_an_undisturbed_run(
     s3_server: S3Server,
@@ -44,6 +45,7 @@ def test_every_item_ends_as_a_result_and_the_tables_are_those_of_an_undisturbed_
     items: int,
     shard_size: int,
     share: float,
+    stages: str,
     record_property: RecordProperty,
 ) -> None:
     source = clips_in_bucket(s3_server, items)
@@ -59,6 +61,7 @@ def test_every_item_ends_as_a_result_and_the_tables_are_those_of_an_undisturbed_
                 source=source,
                 shard_size=shard_size,
                 stall_seconds=STALL_SECONDS,
+                stages=stages,
             )
             counts[name], seconds[name], faults = s3_proxy.requests, report["seconds"], dict(s3_proxy.faults)
         assert (report["items_run"], report["items_with_errors"], report["stopped"]) == (items, 0, None)
@@ -70,7 +73,7 @@ def test_every_item_ends_as_a_result_and_the_tables_are_those_of_an_undisturbed_
     )
     assert set(faults) == set(Fault), "every kind of fault came up"
     assert 0.5 * share < sum(faults.values()) / counts["disturbed"] < 2 * share
-    specs = light_specs(tmp_path)
+    specs = light_specs(tmp_path, stages=stages.split(","))
     tables = committed(outputs["disturbed"], specs)
     assert {stage: len(lines) for stage, lines in tables.items()} == dict.fromkeys(specs, items)
     same_tables(tables, committed(outputs["undisturbed"], specs))

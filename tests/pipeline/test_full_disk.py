@@ -15,6 +15,7 @@ from tests.pipeline.runs import committed
 pytestmark = pytest.mark.engine
 
 CLIPS = 24
+STAGES = "decode,caption"
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_a_run(drivers_ray: Environment, tmp_path: Path) -> None:
@@ -23,9 +24,11 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_run(drivers_ray: Environment, t
     clip = clip_bytes(seconds=0.5)
     for number in range(CLIPS):
         (source / f"{number:02d}.mp4").write_bytes(clip)
-    specs = light_specs(tmp_path)
+    specs = light_specs(tmp_path, stages=STAGES.split(","))
     with mounted(output, 2 << 20):
-        driver = light_job(output, tmp_path / "notes", drivers_ray, source=source, shard_size=4, seconds=0.15)
+        driver = light_job(
+            output, tmp_path / "notes", drivers_ray, source=source, shard_size=4, seconds=0.15, stages=STAGES
+        )
         assert driver.reaches(lambda: any(output.glob("stages/*/*/*.parquet")))
         filler = output / "filler"
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
@@ -43,7 +46,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_run(drivers_ray: Environment, t
         assert before
 
         filler.unlink()
-        report = run_light_job(output, tmp_path / "again", drivers_ray, source=source)
+        report = run_light_job(output, tmp_path / "again", drivers_ray, source=source, stages=STAGES)
         assert (report["items_with_errors"], report["stopped"]) == (0, None)
         tables = committed(output, specs)
         assert {stage: len(lines) for stage, lines in tables.items()} == dict.fromkeys(specs, CLIPS)
