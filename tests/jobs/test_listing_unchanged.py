@@ -62,7 +62,7 @@ tars = st.dictionaries(
 tables = st.none() | st.dictionaries(st.sampled_from("xyz"), st.sampled_from(["theirs", "other"]), min_size=1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(history=st.lists(st.tuples(st.none() | tars, tables), min_size=2, max_size=4))
 def test_any_history_lists_as_if_every_tar_were_read_again(
     tmp_path_factory: pytest.TempPathFactory,

@@ -86,7 +86,7 @@ def undisturbed(shards: int) -> dict[tuple[str, str, str, int], list[tuple[str, 
     return everything(tables)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_any_order_repeats_journals_and_kills_give_the_same_tables(data: st.DataObject) -> None:
     shards = data.draw(st.integers(1, 4))

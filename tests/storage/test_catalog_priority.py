@@ -67,7 +67,7 @@ def test_new_shards_are_cut_by_a_column_and_edits_change_the_means(store: Store)
 cells = st.sampled_from(["", "1", "2", "300", "many"])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     history=st.lists(
         st.dictionaries(st.sampled_from("abcdef"), st.tuples(st.sampled_from(["e1", "e2"]), cells), min_size=1),

@@ -27,7 +27,7 @@ from tests.storage.catalog_model import (
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @example(history=[([("a", (1, "e1"))], [("a", "t1")]), ([("a", (1, "e1"))], [("a", "")])], shard_size=1)
 @given(history=histories, shard_size=st.integers(1, 4))
 def test_any_history_equals_a_dictionary(
@@ -58,7 +58,7 @@ def test_any_history_equals_a_dictionary(
         assert change.unchanged == sum(model.live[key] == before[key] for key in model.live.keys() & before.keys())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(history=histories, limit=st.integers(1, 7))
 def test_what_does_not_fit_in_memory_changes_nothing(
     tmp_path_factory: pytest.TempPathFactory, history: list[tuple[list[tuple[str, tuple[int, str]]], None]], limit: int
