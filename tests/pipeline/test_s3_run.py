@@ -44,7 +44,7 @@ def local_output(clips: dict[str, bytes], tmp_path_factory: pytest.TempPathFacto
         (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "source" / name).write_bytes(data)
     output = str(folder / "out")
-    report = run_light_job(output, folder / "notes", drivers_ray, source=folder / "source")
+    report = run_light_job(output, folder / "notes", drivers_ray, source=folder / "source", stages=",".join(SHORT))
     assert (report["items_run"], report["items_with_errors"]) == (CLIPS, 1)
     return output
 
@@ -62,9 +62,9 @@ def test_source_and_output_on_s3_give_the_tables_of_local_folders(
     s3_server: S3Server, new_output: tuple[str, str], local_output: str, drivers_ray: Environment, tmp_path: Path
 ) -> None:
     source, output = new_output
-    report = run_light_job(output, tmp_path / "notes", drivers_ray, source=source)
+    report = run_light_job(output, tmp_path / "notes", drivers_ray, source=source, stages=",".join(SHORT))
     assert (report["items_run"], report["items_with_errors"], report["stopped"]) == (CLIPS, 1, None)
-    specs = light_specs(tmp_path)
+    specs = light_specs(tmp_path, stages=SHORT)
     tables = committed(output, specs)
     same_tables(tables, committed(local_output, specs))
     assert tables["decode"]["some/notes"]["kind"] == "corrupt"

@@ -35,11 +35,22 @@ ROWS_BACK = 16
 """So many rows through the last stage: two blocks at least, of which the driver has the first."""
 
 
+SHORT = ("decode", "caption")
+
+
 def started(output: Path, notes: Path, environment: Environment, *, seconds: float, drain_seconds: float) -> Driver:
     """A driver in the middle of the one shard of its catalog: rows are back, and nothing of them is written."""
     light_catalog(str(output), IDS, shard_size=len(IDS))
-    driver = light_job(output, notes, environment, seconds=seconds, journal_seconds=NEVER, drain_seconds=drain_seconds)
-    assert driver.reaches(lambda: len(noted_lines(notes / "embed.done")) >= ROWS_BACK), driver.said()[-2000:]
+    driver = light_job(
+        output,
+        notes,
+        environment,
+        seconds=seconds,
+        journal_seconds=NEVER,
+        drain_seconds=drain_seconds,
+        stages=",".join(SHORT),
+    )
+    assert driver.reaches(lambda: len(noted_lines(notes / "caption.done")) >= ROWS_BACK), driver.said()[-2000:]
     assert journal_files(output) == []
     return driver
 
@@ -63,14 +74,14 @@ def test_a_signal_journals_within_two_seconds_and_the_next_run_goes_on_from_ther
     journalled = journalled_ids(output)
     assert len(journalled) > 0
 
-    report = run_light_job(output, tmp_path / "second", drivers_ray)
+    report = run_light_job(output, tmp_path / "second", drivers_ray, stages=",".join(SHORT))
     assert report["items_from_journal"] == len(journalled)
     assert report["items_run"] == len(IDS) - len(journalled)
     reads = {line.strip() for line in noted_lines(tmp_path / "second" / "reads")}
     assert reads == set(IDS) - journalled
-    tables = committed(output, light_specs(tmp_path))
+    tables = committed(output, light_specs(tmp_path, stages=SHORT))
     assert {stage: set(lines) for stage, lines in tables.items()} == {stage: set(IDS) for stage in tables}
-    assert {line["type"] for line in tables["embed"].values()} == {"Embedding"}
+    assert {line["type"] for line in tables["caption"].values()} == {"Caption"}
     assert journal_files(output) == []
 
 
@@ -85,7 +96,7 @@ def test_a_second_signal_leaves_at_once_with_what_is_journalled(tmp_path: Path, 
     sent = time.monotonic()
     driver.signal(signal.SIGTERM)
     assert driver.wait() == 143
-    # Draining would have taken 48 rows of 0.3 s in each of three stages, and the test allows an hour for it.
+    # Draining would have taken 48 rows of 0.3 s in each of the stages, and the test allows an hour for it.
     assert time.monotonic() - sent < 5.0
     assert "again, leaving now" in driver.said()
     assert journalled_ids(output) <= set(IDS)
@@ -110,7 +121,7 @@ def test_a_signal_while_ray_shuts_down_costs_neither_report_nor_lease(
     monkeypatch.setattr("pipeline.run.ray_session", ends_slowly)
     output = tmp_path / "out"
     light_catalog(str(output), IDS[:4], shard_size=2)
-    report = run_light(output, dict(light_specs(tmp_path / "reads")), flag=flag)
+    report = run_light(output, dict(light_specs(tmp_path / "reads", stages=SHORT)), flag=flag)
     assert (report.stopped, report.shards_committed) == ("received SIGTERM", 2)
     assert last_report(output)["stopped"] == "received SIGTERM"
     assert lease_record(output)["released"]
