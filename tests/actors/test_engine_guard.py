@@ -64,26 +64,25 @@ def guards(folder: str) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("killed", [True, False])
 def test_what_is_marked_dies_with_a_killed_worker_and_nothing_else(killed: bool) -> None:
-    process = worker(GUARDED)
-    *pids, folder, name = said(process).split()
-    semaphore = Path(f"/dev/shm/sem.{name.removeprefix('/')}")
-    engine, bystander = (psutil.Process(int(pid)) for pid in pids)
-    assert Path(folder).is_dir()
-    assert semaphore.exists()
-    if killed:
-        process.kill()
-        engine.wait(timeout=30)
-        psutil.wait_procs(guards(folder), timeout=30)
-        assert not Path(folder).exists()
-    else:
-        process.communicate()
-        assert engine.is_running()
-        assert not Path(folder).exists()
-        engine.kill()
-    assert not semaphore.exists()
-    assert bystander.is_running()
-    bystander.kill()
-    process.wait()
+    with worker(GUARDED) as process:
+        *pids, folder, name = said(process).split()
+        semaphore = Path(f"/dev/shm/sem.{name.removeprefix('/')}")
+        engine, bystander = (psutil.Process(int(pid)) for pid in pids)
+        assert Path(folder).is_dir()
+        assert semaphore.exists()
+        if killed:
+            process.kill()
+            engine.wait(timeout=30)
+            psutil.wait_procs(guards(folder), timeout=30)
+            assert not Path(folder).exists()
+        else:
+            process.communicate()
+            assert engine.is_running()
+            assert not Path(folder).exists()
+            engine.kill()
+        assert not semaphore.exists()
+        assert bystander.is_running()
+        bystander.kill()
 
 
 def test_the_mark_is_taken_back_and_the_guard_leaves() -> None:

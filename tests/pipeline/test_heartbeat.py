@@ -17,8 +17,6 @@ from pipeline.heartbeat import ORPHAN_EXIT, Answer, Heartbeat, WorkerState
 from pipeline.spec import StageSpec
 from pipeline.worker import StageHolder
 
-the_thread_ends = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-
 
 class Heard:
     """A teller that remembers in which phase a worker was, and answers as it is told to."""
@@ -53,13 +51,13 @@ def _gpus_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def left(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Set once the worker has left; here its thread alone ends."""
+    """Set once the worker has left; here its thread alone stands still."""
     event = threading.Event()
 
     def leave(code: int) -> None:
         assert code == ORPHAN_EXIT
         event.set()
-        raise SystemExit
+        threading.Event().wait()
 
     monkeypatch.setattr("pipeline.heartbeat.os._exit", leave)
     monkeypatch.setattr("pipeline.heartbeat.logging.shutdown", lambda: None)
@@ -76,11 +74,11 @@ def ready_worker(heard: Heard) -> Iterator[Heartbeat]:
     heard.idle = heard.busy = "go on"
 
 
-def beats(heard: Heard, more: int) -> None:
-    """Waits until the worker has been heard of so often again."""
-    enough, pause = len(heard.phases) + more, threading.Event()
-    while len(heard.phases) < enough:
-        pause.wait(0.01)
+def beats(heard: Heard, more: int, left: threading.Event) -> None:
+    """Waits until the worker has been heard of so often again, or has left."""
+    enough = len(heard.phases) + more
+    while len(heard.phases) < enough and not left.is_set():
+        left.wait(0.01)
 
 
 def test_a_worker_is_heard_of_before_its_stage_is_built_and_says_when_it_is_ready() -> None:
@@ -147,14 +145,12 @@ def test_a_worker_whose_call_hangs_answers_with_the_stack_of_that_call(monkeypat
     assert "thread MainThread" in heard.texts[0]
 
 
-@the_thread_ends
 def test_a_worker_that_still_works_when_its_phase_is_over_leaves(left: threading.Event) -> None:
     heard = Heard(busy="over")
     with ready_worker(heard) as worker, worker.call():
         assert left.wait(10)
 
 
-@the_thread_ends
 def test_a_worker_that_still_loads_when_its_phase_is_over_leaves(left: threading.Event) -> None:
     heard = Heard(idle="over")
     Heartbeat(heard, "caption", "node").enter("loads")
@@ -164,14 +160,16 @@ def test_a_worker_that_still_loads_when_its_phase_is_over_leaves(left: threading
 def test_a_worker_that_is_idle_when_its_phase_is_over_is_left_to_ray(left: threading.Event) -> None:
     heard = Heard(idle="over")
     with ready_worker(heard):
-        beats(heard, 30)
+        beats(heard, 30, left)
         assert not left.is_set()
 
 
-def test_a_call_that_ends_soon_after_its_phase_may_end(left: threading.Event) -> None:
+def test_a_call_that_ends_soon_after_its_phase_may_end(left: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "ORPHAN_SECONDS", 3600)
     heard = Heard(busy="over")
     with ready_worker(heard) as worker:
         with worker.call():
-            beats(heard, 2)
-        beats(heard, 30)
+            beats(heard, 2, left)
+        monkeypatch.setattr(heartbeat, "ORPHAN_SECONDS", 0)
+        beats(heard, 30, left)
         assert not left.is_set()
