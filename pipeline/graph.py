@@ -7,7 +7,6 @@ never queue behind the GPU pools.
 import itertools
 import logging
 import pickle
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -136,14 +135,15 @@ class Graph:
         size = -(-len(tasks) // self.config.max_reads)
         groups = [{"tasks": pickle.dumps(group)} for group in _grouped(iter(tasks), size)]
         shards = ray.data.from_items(groups, override_num_blocks=len(groups))
+        readers = TaskPoolStrategy(size=min(READERS, len(groups)))
         lines = shards.map_batches(
             lambda batch: reader(batch),
             batch_size=None,
             batch_format="numpy",
-            compute=TaskPoolStrategy(size=READERS),
+            compute=readers,
             num_cpus=READER_CPUS,
         )
-        return _in_blocks(lines, block_rows)
+        return _in_blocks(lines, block_rows, readers)
 
     def _stage(self, dataset: Dataset, spec: StageSpec, tasks: Tasks, one_by_one: bool) -> Dataset:
         worker: type[StageWorker] | type[DecodeWorker]
@@ -156,7 +156,7 @@ class Graph:
         placement = self.placements.get(
             spec.name, Placement(max_actors=spec.pool.max_actors, initial_actors=spec.pool.min_actors)
         )
-        return dataset.map_batches(
+        return dataset.map_batches_internal(  # `map_batches` deprecates what it has no name for: the retries
             type(spec.name, (worker,), {}),  # Ray Data's operators, metrics and actors bear the class's name
             fn_constructor_args=(spec,),
             fn_constructor_kwargs={**arguments, "teller": GateTeller(self.gate), "one_by_one": one_by_one},
@@ -174,7 +174,6 @@ class Graph:
             num_gpus=spec.pool.num_gpus or None,
             memory=spec.pool.memory_bytes or None,
             label_selector=dict(placement.label_selector) or None,
-            max_restarts=-1,
             max_task_retries=0 if one_by_one else self.config.task_retries,
         )
 
@@ -198,7 +197,7 @@ class Graph:
         }
 
 
-def _in_blocks(lines: Dataset, rows: int) -> Dataset:
+def _in_blocks(lines: Dataset, rows: int, readers: TaskPoolStrategy) -> Dataset:
     """Blocks of at most so many rows, cut by the tasks that read them.
 
     `Dataset.repartition` makes the same operator, but with tasks of its own, each on a whole CPU slot. Ray Data fuses
@@ -207,7 +206,7 @@ def _in_blocks(lines: Dataset, rows: int) -> Dataset:
     cut = StreamingRepartition(
         target_num_rows_per_block=rows,
         input_dependencies=[lines._logical_plan.dag],
-        compute=TaskPoolStrategy(size=READERS),
+        compute=readers,
         ray_remote_args={"num_cpus": READER_CPUS},
     )
     return Dataset._from_parent(lines, LogicalPlan(cut, lines.context))
@@ -234,5 +233,3 @@ def configure_ray_data(config: GraphConfig) -> None:
     context.autoscaling_config.actor_pool_util_downscaling_threshold = -1.0
     # A hundred lines for each lost block; what matters of it, the driver says in its own words.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", message=r"`ray_remote_args` is deprecated")  # restarts have no other way in yet
-    warnings.filterwarnings("ignore", message=r"The maximum number of concurrent tasks")
