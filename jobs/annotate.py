@@ -28,16 +28,17 @@ from pipeline.order import column_of
 from pipeline.report import RunReport
 from pipeline.retry import parse_kinds
 from pipeline.run import Run, new_run_id
-from pipeline.run_plan import read_plan
+from pipeline.run_plan import RunPlan, read_plan
 from pipeline.run_request import RunRequest
 from pipeline.spec import select_specs
 from pipeline.stats import kinds_text
-from storage.leases import Lease
+from storage.leases import Check, Lease
 from storage.stores import Store
 
 logger = logging.getLogger("jobs.annotate")  # its own name is __main__
 
 BREAKER_EXIT = 3
+ALL_SHARDS = (0, None)
 EXAMPLES = """\
   python -m jobs.annotate --source ~/Videos --output ~/described --recipe small
   python -m jobs.annotate --source s3://clips/2026 --output s3://features/clips --recipe modern --set decode.fps=1
@@ -115,53 +116,23 @@ def main(argv: Sequence[str]) -> int:
     if options.max_error_share is not None:
         config = apply_overrides(config, {"breaker": {"max_error_share": options.max_error_share}})
     console = console_and_logging(verbose=options.verbose)
-    retry_kinds = parse_kinds(options.retry_failed) if options.retry_failed is not None else None
+    request = request_of(options, plan)
     began = time.monotonic()
     deadline_seconds = parse_deadline(options.deadline) if options.deadline is not None else None
-    prices = read_prices(options.prices) if options.prices is not None else None
     specs = build_specs(config)
     if plan is not None:
         plan.check(specs)
-    selected = select_specs(specs, options.stages)
     limits = Limits(
         seconds=deadline_seconds,
         started=began,
         gpu_hours=options.max_gpu_hours,
-        gpus={name: spec.pool.num_gpus for name, spec in selected.items()},
+        gpus={name: spec.pool.num_gpus for name, spec in select_specs(specs, options.stages).items()},
         idle_seconds=config.loop.drain_seconds,
     )
     store = Store.open(options.output, retry=config.store.retry, limits=config.store.limits)
     run_id = new_run_id()
-    shards = options.shard_range or (0, None)
-    with Lease.acquire(store, run_id, shards=shards) as lease:
-        if shards == (0, None):
-            change = list_into_catalog(
-                store,
-                source=options.source,
-                source_format=options.format,
-                columns=options.columns,
-                metadata=options.metadata,
-                shard_size=config.shard_size,
-                refresh_known=options.refresh,
-                first_items=options.limit,
-                order_by=column_of(options.order),
-                check=lease.check,
-            )
-            if change is not None:
-                logger.info("%s", describe(change))
-        else:
-            check_listed(store, listing=options.refresh or options.metadata is not None)
-        request = RunRequest(
-            output_uri=options.output,
-            recipe=options.recipe or (plan.recipe if plan is not None else ""),
-            plan=plan,
-            prices=prices,
-            stages=options.stages,
-            retry_kinds=retry_kinds,
-            limit=options.limit,
-            order=options.order,
-            shards=options.shard_range,
-        )
+    with Lease.acquire(store, run_id, shards=options.shard_range or ALL_SHARDS) as lease:
+        _list_source(options, store, config.shard_size, lease.check)
         run = Run(
             request=request,
             config=config,
@@ -174,8 +145,58 @@ def main(argv: Sequence[str]) -> int:
         )
         report = run.execute()
     print(summary(report, store))
-    if run.flag.signal_number is not None:
-        return 128 + run.flag.signal_number
+    return exit_code(report, run.flag.signal_number)
+
+
+def request_of(options: argparse.Namespace, plan: RunPlan | None) -> RunRequest:
+    """What the command line asks of the run.
+
+    Raises:
+        UserError: There is no such kind of failure, or the price table cannot be read.
+    """
+    return RunRequest(
+        output_uri=options.output,
+        recipe=options.recipe or (plan.recipe if plan is not None else ""),
+        plan=plan,
+        prices=read_prices(options.prices) if options.prices is not None else None,
+        stages=options.stages,
+        retry_kinds=parse_kinds(options.retry_failed) if options.retry_failed is not None else None,
+        limit=options.limit,
+        order=options.order,
+        shards=options.shard_range,
+    )
+
+
+def _list_source(options: argparse.Namespace, store: Store, shard_size: int, check: Check) -> None:
+    """Lists where that is needed; a run of some shards, which holds no lease on the catalog, takes it as it is."""
+    if options.shard_range not in (None, ALL_SHARDS):
+        check_listed(store, listing=options.refresh or options.metadata is not None)
+        return
+    change = list_into_catalog(
+        store,
+        source=options.source,
+        source_format=options.format,
+        columns=options.columns,
+        metadata=options.metadata,
+        shard_size=shard_size,
+        refresh_known=options.refresh,
+        first_items=options.limit,
+        order_by=column_of(options.order),
+        check=check,
+    )
+    if change is not None:
+        logger.info("%s", describe(change))
+
+
+def exit_code(report: RunReport, signal_number: int | None) -> int:
+    """How the command ends, as the end of its help says.
+
+    Args:
+        report: The run's.
+        signal_number: The signal that stopped it, or None.
+    """
+    if signal_number is not None:
+        return 128 + signal_number
     if report.tripped is not None:
         return BREAKER_EXIT
     blocked = report.shards_blocked and not report.shards_pending

@@ -19,7 +19,7 @@ from storage.leases import Check, unchecked
 from storage.metadata import read_metadata
 from storage.signed_urls import unsigned
 from storage.source_items import SourceItem
-from storage.sources import SourceFormat, open_source
+from storage.sources import Source, SourceFormat, open_source
 from storage.stage_tables import StageTables
 from storage.stores import Store
 
@@ -55,25 +55,13 @@ def list_into_catalog(
         UserError: There is neither a catalog nor a source, the catalog lists another, or it cannot be listed.
     """
     source = normal_source(source) if source is not None else None
-    catalog = Catalog.open(store)
-    if catalog is None and source is None:
-        raise UserError(f"{store.root} has no catalog yet: --source says what to describe")
-    if catalog is None:
-        _refuse_tables_of_another(store)
-    if catalog is not None and source is not None:
-        catalog.check_source(unsigned(source), source_format)
+    catalog = _catalog_for(store, source, source_format)
     if catalog is not None and not refresh_known and metadata is None:
         return None
     where = source if source is not None else str(catalog and catalog.source)
     titles: Iterator[tuple[str, Metadata]] | None = read_metadata(metadata) if metadata is not None else None
     if catalog is None or refresh_known:
-        known_format = source_format or (catalog.format if catalog is not None else None)
-        given = open_source(
-            where,
-            format=SourceFormat(known_format) if known_format is not None else None,
-            columns=parse_columns(columns) if columns is not None else Columns(),
-            known=read_objects(store, catalog.index_folder) if catalog is not None else {},
-        )
+        given = _opened(where, source_format, columns, store, catalog)
         listing, listed_as = given.items(), str(given.format)
         titles = given.titles() if titles is None else titles
     else:
@@ -92,6 +80,35 @@ def list_into_catalog(
         order_by=order_by,
         source_format=listed_as,
         check=check,
+    )
+
+
+def _catalog_for(store: Store, source: str | None, source_format: str | None) -> Catalog | None:
+    """The catalog there is, which must be one of this source; None where the source is to be its first listing.
+
+    Raises:
+        UserError: There is neither a catalog nor a source, or they do not go together.
+    """
+    catalog = Catalog.open(store)
+    if catalog is None:
+        if source is None:
+            raise UserError(f"{store.root} has no catalog yet: --source says what to describe")
+        _refuse_tables_of_another(store)
+    elif source is not None:
+        catalog.check_source(unsigned(source), source_format)
+    return catalog
+
+
+def _opened(
+    source: str, source_format: str | None, columns: str | None, store: Store, catalog: Catalog | None
+) -> Source:
+    """The source, read as it was before unless the caller says how; of files that the catalog has, it reads none."""
+    known_format = source_format or (catalog.format if catalog is not None else None)
+    return open_source(
+        source,
+        format=SourceFormat(known_format) if known_format is not None else None,
+        columns=parse_columns(columns) if columns is not None else Columns(),
+        known=read_objects(store, catalog.index_folder) if catalog is not None else {},
     )
 
 

@@ -105,9 +105,8 @@ def main(argv: Sequence[str]) -> int:
     console_and_logging(verbose=options.verbose)
     prices = read_prices(options.prices) if options.prices else None
     nodes = _named_cluster(options, prices)
-    deadline = parse_deadline(options.deadline, asked) if options.deadline is not None else None
-    if deadline is not None and prices is None and options.cluster is None:
-        raise UserError("--deadline chooses among the node types of --prices: give that, or --cluster")
+    if options.deadline is not None:
+        parse_deadline(options.deadline, asked)  # a wrong one costs no probe
     specs = build_specs(config)
     selected = select_specs(specs, options.stages)
     store = Store.open(options.output, retry=config.store.retry, limits=config.store.limits)
@@ -124,10 +123,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     in_flight = InFlight.of(pending, catalog.live_counts(), config.graph, config.gate)
     bare = bare_loads(specs, rows, in_flight)
-    if prices is not None and options.cluster != CONNECTED and (options.cluster or deadline is not None):
-        prices.usable(bare)
-    if nodes is not None:
-        size_pools(bare, Cluster(nodes=nodes, reserved=RESERVED), 1)  # what does not fit costs no probe
+    _check_fits(options, bare, prices, nodes)
     lines = sample_lines(pending, to_do.items, reader.lines, options.sample, options.seed)
     probed = _probed(config, {name: specs[name] for name in rows}, selected, bare, lines)
     deadline = left_seconds(options.deadline, asked, datetime.now(UTC)) if options.deadline is not None else None
@@ -144,11 +140,6 @@ def main(argv: Sequence[str]) -> int:
     )
     planned = plan_run(request, specs, in_flight, probed.result, probed.accelerators)
     _say(options, store, planned, probed, request)
-    if deadline is not None and planned.plan.seconds.high > deadline:
-        raise UserError(
-            f"--deadline {options.deadline}: this cluster may take {clock(planned.plan.seconds.high)}; without "
-            "--cluster, the cheapest that is fast enough is chosen from --prices"
-        )
     return 0
 
 
@@ -207,7 +198,11 @@ def _probed(
 
 
 def _say(options: argparse.Namespace, store: Store, planned: Planned, probed: Probed, request: PlanRequest) -> None:
-    """Writes the plan and prints it."""
+    """Writes the plan and prints it.
+
+    Raises:
+        UserError: It may miss the deadline.
+    """
     path = f"{FOLDER}{planned.plan.plan_id}.yaml"
     store.create(path, planned.plan.as_yaml().encode())
     draw_plan(
@@ -218,15 +213,41 @@ def _say(options: argparse.Namespace, store: Store, planned: Planned, probed: Pr
         deadline_seconds=request.deadline_seconds,
     )
     print(f"Run it       python -m jobs.annotate --output {options.output} --plan {store.uri(path)}")
+    slowest = planned.plan.seconds.high
+    if request.deadline_seconds is not None and slowest > request.deadline_seconds:
+        raise UserError(
+            f"--deadline {options.deadline}: this cluster may take {clock(slowest)}; without "
+            "--cluster, the cheapest that is fast enough is chosen from --prices"
+        )
 
 
 def _named_cluster(options: argparse.Namespace, prices: PriceTable | None) -> Nodes | None:
-    """The nodes of the file that `--cluster` names, or None."""
+    """The nodes of the file that `--cluster` names, or None.
+
+    Raises:
+        UserError: What is asked for needs a price table.
+    """
+    if prices is None and options.cluster is None and options.deadline is not None:
+        raise UserError("--deadline chooses among the node types of --prices: give that, or --cluster")
     if options.cluster is None or options.cluster == CONNECTED:
         return None
     if prices is None:
         raise UserError("--cluster names node types of the price table: --prices is missing")
     return read_cluster(options.cluster, prices)
+
+
+def _check_fits(
+    options: argparse.Namespace, bare: Sequence[StageLoad], prices: PriceTable | None, nodes: Nodes | None
+) -> None:
+    """Refuses what no node that is asked for holds, before it costs a probe.
+
+    Raises:
+        UserError: Some stage fits none.
+    """
+    if prices is not None and options.cluster != CONNECTED and (options.cluster or options.deadline is not None):
+        prices.usable(bare)
+    if nodes is not None:
+        size_pools(bare, Cluster(nodes=nodes, reserved=RESERVED), 1)
 
 
 def _listed(store: Store, options: argparse.Namespace, config: RunConfig, plan_id: str) -> Catalog:

@@ -19,9 +19,9 @@ from recsys.features import Features, joined
 from recsys.interactions import Ints
 from recsys.measure import LIST_LENGTH, CutoffMeasures, measure
 from recsys.model import ModelConfig
-from recsys.protocol import Split
+from recsys.protocol import Part, Split
 from recsys.scoring import model_lists
-from recsys.train import TrainConfig, device_of, train
+from recsys.train import Epoch, TrainConfig, device_of, train
 from storage.tables import encode_table
 
 REVISION = 2
@@ -146,24 +146,8 @@ def run_cell(
     """
     torch.set_num_threads(threads)
     start, start_cpu = time.perf_counter(), time.process_time()
-    epochs, train_cpu = 0, 0.0
     device = torch.device("cpu") if arm is None else device_of(arm.train.device)
-    vectors = joined(features)
-    if cell.model == "popularity":
-        lists = [popularity_lists(split, part, LIST_LENGTH) for part in ("validation", "test")]
-    elif cell.model == "content":
-        assert vectors is not None
-        lists = [
-            content_lists(
-                split, vectors, part, LIST_LENGTH, max_length=ModelConfig(name="sasrec").max_length, device=device
-            )
-            for part in ("validation", "test")
-        ]
-    else:
-        assert arm is not None
-        model, report = train(arm.model, arm.train, split, use_ids=ID in cell.row, features=vectors, seed=cell.seed)
-        lists = [model_lists(model, split, part, LIST_LENGTH) for part in ("validation", "test")]
-        epochs, train_cpu = len(report.epochs), sum(epoch.train_cpu_seconds for epoch in report.epochs)
+    lists, epochs = _lists(cell, arm, split, joined(features), device)
     validation, test = measure(lists[0], split, "validation"), measure(lists[1], split, "test")
     seconds = time.perf_counter() - start
     return CellResult(
@@ -175,12 +159,33 @@ def run_cell(
             cpu_seconds=time.process_time() - start_cpu,
             gpu_seconds=held_gpu_seconds(device, seconds, gpu_share),
             seconds=seconds,
-            epochs=epochs,
-            train_cpu_seconds=train_cpu,
+            epochs=len(epochs),
+            train_cpu_seconds=sum((epoch.train_cpu_seconds for epoch in epochs), start=0.0),
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         ),
         versions={"torch": torch.__version__, "numpy": np.__version__},
     )
+
+
+def _lists(
+    cell: Cell,
+    arm: Arm | None,
+    split: Split,
+    vectors: npt.NDArray[np.float32] | None,
+    device: torch.device,
+) -> tuple[list[Ints], Sequence[Epoch]]:
+    """Each user's best items in validation and in test, and how the model was trained where it needs it."""
+    parts: tuple[Part, Part] = ("validation", "test")
+    if cell.model == "popularity":
+        return [popularity_lists(split, part, LIST_LENGTH) for part in parts], ()
+    if cell.model == "content":
+        assert vectors is not None
+        length = ModelConfig(name="sasrec").max_length
+        lists = [content_lists(split, vectors, part, LIST_LENGTH, max_length=length, device=device) for part in parts]
+        return lists, ()
+    assert arm is not None
+    model, report = train(arm.model, arm.train, split, use_ids=ID in cell.row, features=vectors, seed=cell.seed)
+    return [model_lists(model, split, part, LIST_LENGTH) for part in parts], report.epochs
 
 
 def held_gpu_seconds(device: torch.device, seconds: float, gpu_share: float) -> float:

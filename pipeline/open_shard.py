@@ -4,7 +4,7 @@ One straggling row may keep a shard open for hours, and thousands of shards may 
 one bit.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.plan import ShardTask
@@ -78,10 +78,3 @@ def positions_mask(positions: Iterable[int]) -> int:
     for position in positions:
         mask |= 1 << position
     return mask
-
-
-def mask_positions(mask: int) -> Iterator[int]:
-    """The positions of `positions_mask`, in order."""
-    while mask:
-        yield (mask & -mask).bit_length() - 1
-        mask &= mask - 1

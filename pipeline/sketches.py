@@ -106,11 +106,6 @@ class Distinct:
             return float(len(self.hashes))
         return min((DISTINCT_HASHES - 1) * _HASH_SPACE / self.hashes[-1], float(self.rows))
 
-    @property
-    def repeated_share(self) -> float:
-        """Share of rows that repeat an earlier one's value."""
-        return 1.0 - self.distinct / self.rows if self.rows else 0.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repeats:

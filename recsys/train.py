@@ -142,34 +142,15 @@ def train(
     device = device_of(config.device)
     torch.manual_seed(seed)
     model = Recommender(model_config, item_count=split.item_count, use_ids=use_ids, features=features).to(device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
     data = _Batches(split, model_config.max_length, config.target_shares, device)
     if not len(data):
         raise ValueError("no user has two items in training")
-    steps = config.epochs * math.ceil(len(data) / config.batch_users)
-    schedule = LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=steps)
-    log_popularity = torch.from_numpy(np.log(np.maximum(split.training_counts(), 1))).float().to(device)
-    log_popularity -= math.log(int(split.training_counts().sum()))
+    steps = _Steps(model, data, config, _log_popularity(split).to(device))
     orders = np.random.default_rng(seed)
     epochs: list[Epoch] = []
     best, best_state = 0, copy.deepcopy(model.state_dict())
     for number in range(config.epochs):
-        start, start_cpu = time.perf_counter(), time.process_time()
-        loss = _pass(model, optimizer, schedule, data, orders.permutation(len(data)), config, log_popularity)
-        trained_cpu = time.process_time()
-        ranks = ranks_in(model_lists(model, split, "validation", STOPPING_K), split.targets("validation"))
-        epochs.append(
-            Epoch(
-                loss=loss,
-                hit_rate=float(hits(ranks, STOPPING_K).mean()),
-                ndcg=float(gains(ranks, STOPPING_K).mean()),
-                train_cpu_seconds=trained_cpu - start_cpu,
-                evaluate_cpu_seconds=time.process_time() - trained_cpu,
-                seconds=time.perf_counter() - start,
-            )
-        )
+        epochs.append(_epoch(steps, orders.permutation(len(data)), split))
         logger.debug("epoch %d: %s", number, epochs[-1])
         if number == 0 or epochs[-1].ndcg > epochs[best].ndcg:
             best, best_state = number, copy.deepcopy(model.state_dict())
@@ -179,33 +160,66 @@ def train(
     return model, TrainReport(epochs=tuple(epochs), best_epoch=best)
 
 
-def _pass(
-    model: Recommender,
-    optimizer: torch.optim.Optimizer,
-    schedule: LinearLR,
-    data: _Batches,
-    order: npt.NDArray[np.int64],
-    config: TrainConfig,
-    log_popularity: Tensor,
-) -> float:
-    """One epoch; returns the mean loss."""
-    model.train()
-    device = log_popularity.device
-    dtype = product_dtype(device) if config.mixed_precision else torch.float32
-    losses: list[Tensor] = []
-    for users in torch.split(torch.from_numpy(order).to(device), config.batch_users):
-        histories, lengths, targets, shares = data.batch(users)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision and device.type == "cuda"):
-            loss = model.loss(histories, lengths, targets, shares, log_popularity, dtype)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.detach())
-    mean = float(torch.stack(losses).mean())
-    if not math.isfinite(mean):
-        raise ValueError("the loss is no longer finite: the model diverged; lower the learning rate")
-    return mean
+def _log_popularity(split: Split) -> Tensor:
+    """(N,) logarithm of each item's share of the training events; one that has none counts as one that has one."""
+    counts = split.training_counts()
+    log_counts = torch.from_numpy(np.log(np.maximum(counts, 1))).float()
+    return log_counts - math.log(int(counts.sum()))
+
+
+class _Steps:
+    """A model and all that its steps change."""
+
+    def __init__(self, model: Recommender, data: _Batches, config: TrainConfig, log_popularity: Tensor) -> None:
+        self.model = model
+        self._data = data
+        self._config = config
+        self._log_popularity = log_popularity
+        self._optimizer = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        steps = config.epochs * math.ceil(len(data) / config.batch_users)
+        self._schedule = LinearLR(self._optimizer, start_factor=1.0, end_factor=0.0, total_iters=steps)
+
+    def over(self, order: npt.NDArray[np.int64]) -> float:
+        """One pass over the users in this order; returns the mean loss.
+
+        Raises:
+            ValueError: The model diverged.
+        """
+        self.model.train()
+        device, mixed = self._log_popularity.device, self._config.mixed_precision
+        dtype = product_dtype(device) if mixed else torch.float32
+        losses: list[Tensor] = []
+        for users in torch.split(torch.from_numpy(order).to(device), self._config.batch_users):
+            histories, lengths, targets, shares = self._data.batch(users)
+            with torch.autocast(device.type, torch.bfloat16, enabled=mixed and device.type == "cuda"):
+                loss = self.model.loss(histories, lengths, targets, shares, self._log_popularity, dtype)
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            self._schedule.step()
+            losses.append(loss.detach())
+        mean = float(torch.stack(losses).mean())
+        if not math.isfinite(mean):
+            raise ValueError("the loss is no longer finite: the model diverged; lower the learning rate")
+        return mean
+
+
+def _epoch(steps: _Steps, order: npt.NDArray[np.int64], split: Split) -> Epoch:
+    """Trains once over the users, and validates."""
+    start, start_cpu = time.perf_counter(), time.process_time()
+    loss = steps.over(order)
+    trained_cpu = time.process_time()
+    ranks = ranks_in(model_lists(steps.model, split, "validation", STOPPING_K), split.targets("validation"))
+    return Epoch(
+        loss=loss,
+        hit_rate=float(hits(ranks, STOPPING_K).mean()),
+        ndcg=float(gains(ranks, STOPPING_K).mean()),
+        train_cpu_seconds=trained_cpu - start_cpu,
+        evaluate_cpu_seconds=time.process_time() - trained_cpu,
+        seconds=time.perf_counter() - start,
+    )
 
 
 def device_of(name: str) -> torch.device:

@@ -49,6 +49,11 @@ class Counts:
     metadata_unmatched: int = 0
     metadata_repeated: int = 0
 
+    @property
+    def any_change(self) -> bool:
+        """Whether the catalog does not say all of it already."""
+        return any((self.new, self.changed, self.deleted, self.returned, self.metadata_changed, self.relocated))
+
     def leave_out(self, reason: LeftOutReason, name: str) -> None:
         """Counts what became no item."""
         self.left_out[reason.value] = self.left_out.get(reason.value, 0) + 1

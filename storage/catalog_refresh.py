@@ -67,30 +67,16 @@ def refresh(
         join.take(listing, metadata if metadata is not None else ())
         _compare(store, base, join)
         counts = join.counts
-        changes = (counts.new, counts.changed, counts.deleted, counts.returned, counts.metadata_changed)
-        changed = any(changes) or counts.relocated
-        if base is not None and not changed:
+        if base is not None and not counts.any_change:
             if order_by is not None:
                 base.files.mean_of(order_by)
             return CatalogChange.of(base.revision, counts)
         writer = CatalogWriter(base, join, shard_size, first_shard_items)
-        try:
-            for files in (
-                writer.new_shards(),
-                writer.removed_files(next_metadata_generation),
-                writer.locations.known_shards(),
-                writer.metadata_files(next_metadata_generation),
-                index_files(index_folder(writer.revision, writer.attempt), join.index),
-                object_file(index_folder(writer.revision, writer.attempt), join.objects.known()),
-                _shard_files(writer, order_by),
-            ):
+        with _removed_on_failure(store, writer):
+            for files in _all_files(writer, join, next_metadata_generation, order_by):
                 _refuse_overtaken(store, base)
                 store.create_many(_checked(files, check))
             check(ask=True)
-        except (ReelscribeError, OSError):
-            with contextlib.suppress(ReelscribeError, OSError):  # what is left goes with the next jobs.prune
-                store.delete([entry.path for entry in store.list(FOLDER) if is_of_attempt(entry.path, writer.attempt)])
-            raise
     _commit(store, writer, join, source, source_format, shard_size)
     if base is not None:
         store.delete([entry.path for entry in store.list(base.index_folder)])
@@ -109,6 +95,30 @@ def _refuse_overtaken(store: Store, base: Catalog | None) -> None:
     known = 0 if base is None else base.revision
     if (newest := newest_revision(store)) != known:
         raise BusyError(f"{store.root}: another listing committed revision {newest} meanwhile")
+
+
+def _all_files(
+    writer: CatalogWriter, join: Join, next_metadata_generation: Callable[[str], int], order_by: str | None
+) -> Iterator[Iterable[tuple[str, bytes]]]:
+    """What a revision is made of, but for its own file, in the order of writing: each group made as it is written."""
+    yield writer.new_shards()
+    yield writer.removed_files(next_metadata_generation)
+    yield writer.locations.known_shards()
+    yield writer.metadata_files(next_metadata_generation)
+    yield index_files(index_folder(writer.revision, writer.attempt), join.index)
+    yield object_file(index_folder(writer.revision, writer.attempt), join.objects.known())
+    yield _shard_files(writer, order_by)
+
+
+@contextlib.contextmanager
+def _removed_on_failure(store: Store, writer: CatalogWriter) -> Iterator[None]:
+    """Takes what an attempt has written away again where it fails."""
+    try:
+        yield
+    except (ReelscribeError, OSError):
+        with contextlib.suppress(ReelscribeError, OSError):  # what is left goes with the next jobs.prune
+            store.delete([entry.path for entry in store.list(FOLDER) if is_of_attempt(entry.path, writer.attempt)])
+        raise
 
 
 def _checked(files: Iterable[tuple[str, bytes]], check: Check) -> Iterator[tuple[str, bytes]]:

@@ -39,7 +39,6 @@ def test_distinct_is_exact_while_it_keeps_all(values: list[str], at: list[int]) 
         merged = merged.merged(Distinct.of(map(hash64, part)))
     assert merged == Distinct.of(map(hash64, values))
     assert merged.distinct == len(set(values))
-    assert merged.repeated_share == pytest.approx(1 - len(set(values)) / len(values) if values else 0.0)
 
 
 def test_distinct_is_close_where_it_does_not_and_the_cut_does_not_matter() -> None:
