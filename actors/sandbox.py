@@ -68,6 +68,9 @@ class Sandbox(Generic[Q, R]):
     def run(self, data: FetchedMedia | bytes, request: Q) -> R:
         """Calls the function in the child; arrays of the result lie in memory shared with nobody.
 
+        A call whose child was killed from outside runs once more: the kernel's memory killer, or a person, may have
+        meant another process.
+
         Args:
             data: What the function gets as a memoryview. A file is mapped by the child and never copied; bytes are
                 copied into one.
@@ -82,23 +85,31 @@ class Sandbox(Generic[Q, R]):
             with FetchedMedia.of_bytes(data) as media:
                 return self.run(media, request)
         with self._lock:
-            child = self._ready_child()
             try:
-                send_value(child.connection, (data.size_bytes, data.offset, request), [data.descriptor])
-                answer = self._await_answer(child, time.monotonic() + self._timeout_seconds)
-            except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-                raise self._post_mortem(child) from error
-            except BaseException:
-                # The child may be busy for ever with a call that nobody waits for any more.
-                self._drop(child)
-                raise
-            # A library that leaks would otherwise make a later clip pay for the earlier ones.
-            if child.grown_bytes() > self._memory_limit_bytes // 2:
-                self._drop(child)
+                answer = self._call(data, request)
+            except _KilledError:
+                logger.warning("the process that decodes was killed, decoding once more")
+                answer = self._call(data, request)
         if answer[0] == "failure":
             raise BadItemError(FailureKind(answer[1]), answer[2])
         result: R = answer[1]
         return result
+
+    def _call(self, data: FetchedMedia, request: Q) -> Any:  # noqa: ANN401 - what the child pickled
+        child = self._ready_child()
+        try:
+            send_value(child.connection, (data.size_bytes, data.offset, request), [data.descriptor])
+            answer = self._await_answer(child, time.monotonic() + self._timeout_seconds)
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            raise self._post_mortem(child) from error
+        except BaseException:
+            # The child may be busy for ever with a call that nobody waits for any more.
+            self._drop(child)
+            raise
+        # A library that leaks would otherwise make a later clip pay for the earlier ones.
+        if child.grown_bytes() > self._memory_limit_bytes // 2:
+            self._drop(child)
+        return answer
 
     def close(self) -> None:
         """Ends the child. Safe to call twice, and while another thread's call runs: that call then fails."""
@@ -130,15 +141,17 @@ class Sandbox(Generic[Q, R]):
         if self._closed:
             return FatalError("the sandbox was closed during the call")
         code = child.process.returncode
-        # Nobody else sends SIGKILL to a child of ours but the kernel's own memory killer.
-        refused = code == -signal.SIGKILL or child.peak_bytes > 0.8 * self._memory_limit_bytes
-        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-        kind = FailureKind.OUT_OF_MEMORY if refused else FailureKind.CRASHED
-        return BadItemError(kind, f"the process that decoded it died: {how}")
+        how = f"the process that decoded it died: {signal.Signals(-code).name if code < 0 else f'exit status {code}'}"
+        if code == -signal.SIGKILL:  # from outside: likeliest by the kernel's memory killer
+            return _KilledError(FailureKind.OUT_OF_MEMORY, how)
+        refused = child.peak_bytes > 0.8 * self._memory_limit_bytes
+        return BadItemError(FailureKind.OUT_OF_MEMORY if refused else FailureKind.CRASHED, how)
 
     def _ready_child(self) -> "_Child":
         if self._closed:
             raise FatalError("the sandbox is closed")
+        if self._child is not None and self._child.process.poll() is not None:
+            self._drop(self._child)  # killed while it was idle
         if self._child is None:
             child = self._starter.submit(_Child).result()
             try:
@@ -161,6 +174,10 @@ class Sandbox(Generic[Q, R]):
         child.kill()
         child.connection.close()
         self._child = None
+
+
+class _KilledError(BadItemError):
+    """Somebody else has killed the child during the call."""
 
 
 class _Child:

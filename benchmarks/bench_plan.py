@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.killed_run import adopted, journal_halves
 from benchmarks.light_stage import Nothing
-from pipeline.gate import GateConfig, open_gate
+from pipeline.gate import GateConfig, gates
 from pipeline.graph import Graph, GraphConfig
 from pipeline.plan import NONE, Plan, make_plan
 from pipeline.ray_session import LocalRayConfig, ray_session
@@ -164,13 +164,13 @@ def measure_restart(uri: str, max_reads: int) -> dict[str, float]:
         planned = time.perf_counter()
         committer = adopted(uri, plan, of)
         took_over = time.perf_counter()
-        with open_gate(GateConfig()) as gate:
+        with gates(GateConfig()) as opened:
             graph = Graph(
                 specs=of,
                 modalities={},
                 output_uri=uri,
                 catalog_revision=catalog.revision,
-                gate=gate,
+                gate=opened.open(),
                 config=GraphConfig(text_block_rows=512, max_reads=max_reads),
                 store=StoreConfig(),
             )

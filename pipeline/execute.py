@@ -14,16 +14,16 @@ import pyarrow as pa
 import ray
 from ray.data import Dataset
 
-from pipeline.blame import STRIKES, Blame
 from pipeline.committer import Committer
 from pipeline.drain import Drain
-from pipeline.gate import GateState
+from pipeline.gate import Gates, GateState, PassSeen
 from pipeline.graph import Graph
 from pipeline.limits import Limits
 from pipeline.loop_config import LoopConfig
 from pipeline.placement import Placement
 from pipeline.pool_watch import PoolWatch
 from pipeline.ray_nodes import NodesSeen
+from pipeline.rerun import Rerun
 from pipeline.stacks import log_stacks
 from pipeline.stats import RunStats
 from pipeline.stop import DrainOver, PassOver, StopFlag, leave_now
@@ -33,9 +33,6 @@ from records.errors import FatalError, ReelscribeError, UserError, one_line
 from records.flow import flow_rows, spent_seconds
 
 logger = logging.getLogger(__name__)
-
-UNREAD_TRIES = 3
-"""How often shards that nobody read, since their task was lost or the store failed, are run as before."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,6 +52,8 @@ class Phase:
     """None while the run may go on, else why not."""
     on_tick: Callable[[], None] = lambda: None
     """Called about every second, for the display."""
+    gates: Gates
+    """Opens the gate that takes the place of a dead one."""
     place_anew: Callable[[], Mapping[str, Placement]] = dict
     """Where the workers of each stage go, and with how many each begins on the nodes that live now."""
     _memory_bytes: int = 0
@@ -202,7 +201,9 @@ class Phase:
                 self._flush()
             settled, arrived = self._settled_rows(), self.committer.rows - self.committer.rows_before_pass
             shards = self.committer.committed_shards - self.committer.shards_before_pass
-        state: GateState = ray.get(self.graph.gate.rows_back.remote(settled, shards), timeout=60)
+        state = self._ask_gate(settled, shards)
+        if state is None:
+            return
         self._check_starts(state.start_errors)
         if self._watchdog is not None and not self.flag.is_set:
             gone = self._nodes.gone()
@@ -227,6 +228,20 @@ class Phase:
         self._expects_rows = state.rows_issued > arrived and (arrived > 0 or all_start)
         self.on_tick()
 
+    def _ask_gate(self, settled: int, shards: int) -> GateState | None:
+        """Tells the gate how far the pass is and hears how it stands; None where the gate is dead, and so the pass."""
+        gate = self.graph.gate
+        try:
+            state: GateState = ray.get(gate.rows_back.remote(settled, shards), timeout=60)
+        except ray.exceptions.RayActorError as error:
+            if self._ray_left(error):
+                raise
+            if gate is self.graph.gate and self._watchdog is not None and not self.flag.is_set:
+                self._watchdog = None  # as where nodes are gone
+                self.flag.end_pass()
+            return None
+        return state
+
     def _check_starts(self, errors: Mapping[str, Sequence[str]]) -> None:
         """Ends the run when a stage's workers fail to start again and again, with what they said."""
         for stage, reasons in errors.items():
@@ -244,44 +259,26 @@ class Phase:
         self.flag.end_drain()
 
     def _isolate(self, tasks: Tasks) -> None:
-        """Runs what was lost again: shards that were never let in as before, the others one row a block.
-
-        After a pass that was given up all of them run as before, placed on the cluster as it is now.
-        A row lost twice over in one stage is what kills that stage's workers.
-        """
-        blame = Blame()
-        let_in: set[str] = set()
-        number = 0
-        while number <= STRIKES * len(self.graph.specs):
-            lost = self._lost(tasks, blame.presets)
-            if not len(lost):
-                return
-            let_in.update(ray.get(self.graph.gate.issued.remote()))
-            unread = lost.where(lambda shard_id: shard_id not in let_in)
+        """Runs what was lost again, until nothing is; after a pass that was given up on the cluster as it is now."""
+        rerun = Rerun(stages=len(self.graph.specs))
+        while len(lost := self._lost(tasks, rerun.presets)):
+            seen = self._end_pass()
             if self._gave_up:
-                unread, self.graph = lost, replace(self.graph, placements=self._placed_anew())
-            again = self._gave_up or (len(unread) > 0 and number < UNREAD_TRIES)
-            number += not self._gave_up  # nodes may go as often as they like
-            if not again and len(unread) == len(lost):
-                break
-            logger.warning(
-                "%d shards did not come back whole, running %s",
-                len(lost),
-                f"the {len(unread)} of them that were not read" if again else "their lost rows one by one",
-            )
-            ray.get(self.graph.gate.new_pass.remote())
+                self.graph = replace(self.graph, placements=self._placed_anew())
+            again, one_by_one = rerun.after(lost, seen, self.graph.reader(), gave_up=self._gave_up)
             with self.committer.lock:
                 self.committer.begin_pass()
-            self._pass(unread if again else lost, one_by_one=not again)
-            if not again and not self._gave_up:
-                running = ray.get(self.graph.gate.running.remote())
-                blame.strike(self._lost(tasks, blame.presets), self.graph.reader(), running)
-        lost = self._lost(tasks, blame.presets)
-        if len(lost):
-            first = lost.plan.shard_ids[int(lost.indices[0])]
-            reasons: dict[str, str] = ray.get(self.graph.gate.unread.remote())
-            why = f" ({next(iter(reasons.values()))})" if reasons else ""
-            raise FatalError(f"shard {first} and {len(lost) - 1} others never came back whole{why}")
+            self._pass(again, one_by_one=one_by_one)
+
+    def _end_pass(self) -> PassSeen:
+        """What the gate saw of the last pass. Where it is dead the pass counts as given up, and another is opened."""
+        try:
+            seen: PassSeen = ray.get(self.graph.gate.end_pass.remote())
+        except ray.exceptions.RayActorError as error:
+            self._gave_up = True
+            self.graph = replace(self.graph, gate=self.gates.open_again(error, self.committer.rows))
+            return PassSeen()
+        return seen
 
     def _placed_anew(self) -> Mapping[str, Placement]:
         """As before where a stage has no node now: its workers wait for one, as at the start."""

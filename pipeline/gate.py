@@ -6,6 +6,7 @@ shard wait while too many rows are out.
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,12 +19,18 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pipeline.heartbeat import SILENT_SECONDS, WorkerState
 from pipeline.ray_nodes import live_node_ids
 from pipeline.watchdog import WorkerSeen
+from records.errors import FatalError, one_line
+
+logger = logging.getLogger(__name__)
 
 HELD_SECONDS = 20.0
 """A worker that has not been heard of for so long holds no GPU."""
 
 FORGET_SECONDS = 600.0
 """A worker that has not been heard of for so long is no longer spoken of."""
+
+GATE_DEATHS = 3
+"""So many gates that die one after the other, with no row come back in between, end the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +67,18 @@ class GateState:
     """Each worker as it was last heard of."""
     last_start_errors: Mapping[str, str] = field(default_factory=dict)
     """Stage to why a worker of it could not start last, also where another could since."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassSeen:
+    """What the gate has seen of a pass that is over."""
+
+    issued: Collection[str] = ()
+    """The shards that were let in."""
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """Shard to why it could not be read."""
+    running: Mapping[tuple[str, str, int], str] = field(default_factory=dict)
+    """Shard, item and version to the stage that the item entered last, where rows ran one by one."""
 
 
 class Gate:
@@ -159,17 +178,15 @@ class Gate:
             self._stopped = True
             self._changed.notify_all()
 
-    async def new_pass(self) -> None:
-        """Forgets what was issued: whatever has not come back is issued again."""
+    async def end_pass(self) -> PassSeen:
+        """What was seen of this pass, and forgets it: whatever has not come back is issued again."""
         async with self._changed:
+            seen = PassSeen(issued=list(self._issued), unread=dict(self._unread), running=dict(self._running))
             self._issued.clear()
             self._unread.clear()
             self._running.clear()
             self._rows_issued = self._rows_back = self._shards_back = 0
-
-    async def issued(self) -> list[str]:
-        """The shards that were let in."""
-        return list(self._issued)
+            return seen
 
     async def beat(self, stage: str, worker: str, state: WorkerState) -> bool:
         """A worker lives. Says whether its stacks are wanted; one that is ready proves that its model can load."""
@@ -194,10 +211,6 @@ class Gate:
         """A shard's files could not be read."""
         self._unread[shard_id] = reason
 
-    async def unread(self) -> dict[str, str]:
-        """Shard to why it could not be read in this pass."""
-        return dict(self._unread)
-
     async def cannot_start(self, stage: str, reason: str) -> None:
         """A worker could not build its stage."""
         self._note_start_error(stage, reason)
@@ -210,25 +223,57 @@ class Gate:
         """A stage begins with one item; asked of workers only while rows run one by one, to know which one kills."""
         self._running[shard_id, video_id, version] = stage
 
-    async def running(self) -> dict[tuple[str, str, int], str]:
-        """The stage that each item entered last."""
-        return dict(self._running)
-
 
 GateHandle = Any
 """The gate's actor handle; Ray's own type for it knows none of the methods that async actors gain."""
 
 
-@contextlib.contextmanager
-def open_gate(config: GateConfig) -> Iterator[GateHandle]:
-    """The gate as an actor that takes no CPU slot, for as long as the context is open.
+@dataclass(slots=True)
+class Gates:
+    """Opens the gate of a phase, and another one where that dies."""
 
-    It runs on the driver's node, as any other may go while the driver lives.
+    open: Callable[[], GateHandle]
+    """Opens one, and ends the one before."""
+    _deaths: int = 0
+    _rows: int = -1
+
+    def open_again(self, error: Exception, rows: int) -> GateHandle:
+        """Opens another.
+
+        Args:
+            error: What the dead one answered.
+            rows: That have come back in this phase.
+
+        Raises:
+            FatalError: `GATE_DEATHS` gates died one after the other and no row came back in between.
+        """
+        self._deaths, self._rows = (self._deaths + 1 if rows == self._rows else 1), rows
+        if self._deaths >= GATE_DEATHS:
+            raise FatalError(f"the gate died {self._deaths} times and no row came back in between: {one_line(error)}")
+        logger.warning("the gate died, opening another: %s", one_line(error))
+        return self.open()
+
+
+@contextlib.contextmanager
+def gates(config: GateConfig) -> Iterator[Gates]:
+    """Gates as actors that take no CPU slot; the last one ends with the context.
+
+    They run on the driver's node, as any other may go while the driver lives.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    options = ray.remote(Gate).options(num_cpus=0, max_concurrency=1000, scheduling_strategy=here)
-    gate: GateHandle = options.remote(config)
+    actor = ray.remote(Gate).options(num_cpus=0, max_concurrency=1000, scheduling_strategy=here)
+    opened: list[GateHandle] = []
+
+    def close() -> None:
+        while opened:
+            ray.kill(opened.pop())
+
+    def open_one() -> GateHandle:
+        close()
+        opened.append(actor.remote(config))
+        return opened[-1]
+
     try:
-        yield gate
+        yield Gates(open_one)
     finally:
-        ray.kill(gate)
+        close()

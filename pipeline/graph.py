@@ -31,6 +31,8 @@ from storage.stores import StoreConfig
 READERS = 2
 """Shards being read at a time; each waits at the gate with its rows in hand."""
 READER_CPUS = 0.25
+READ_RETRIES = 3
+"""How often a reading task whose process dies is tried again in its pass; Ray Data would try it for ever."""
 RESERVED_CPUS = READERS * READER_CPUS
 """CPU slots beside the pools: readers hold theirs while they wait."""
 
@@ -142,6 +144,7 @@ class Graph:
             batch_format="numpy",
             compute=readers,
             num_cpus=READER_CPUS,
+            max_retries=READ_RETRIES,
         )
         return _in_blocks(lines, block_rows, readers)
 
@@ -207,7 +210,7 @@ def _in_blocks(lines: Dataset, rows: int, readers: TaskPoolStrategy) -> Dataset:
         target_num_rows_per_block=rows,
         input_dependencies=[lines._logical_plan.dag],
         compute=readers,
-        ray_remote_args={"num_cpus": READER_CPUS},
+        ray_remote_args={"num_cpus": READER_CPUS, "max_retries": READ_RETRIES},
     )
     return Dataset._from_parent(lines, LogicalPlan(cut, lines.context))
 

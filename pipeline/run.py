@@ -20,7 +20,7 @@ from pipeline.cluster_view import read_cluster
 from pipeline.committer import Committer
 from pipeline.config import RunConfig
 from pipeline.execute import Phase
-from pipeline.gate import GateHandle, open_gate
+from pipeline.gate import GateHandle, Gates, gates
 from pipeline.graph import Graph
 from pipeline.in_flight import InFlight
 from pipeline.limits import Limits
@@ -74,6 +74,7 @@ class Run:
     _bill: NodeBill | None = None
     _place_anew: Callable[[], Mapping[str, Placement]] = dict
     """Where the workers of the phase under way go once nodes are gone."""
+    _gates: Gates = field(init=False)
     _on_signal: Callable[[int], None] = field(init=False)
     _publisher: Publisher = field(init=False)
     _report: RunReport = field(init=False)
@@ -155,9 +156,9 @@ class Run:
                 title = "+".join(stages) if len(phases) > 1 else "annotate"
                 retried = {stage for phase in phases[:number] for stage in phase}
                 phase_plan = plan if len(phases) == 1 else self._plan(catalog, stages, plan, retried)
-                with open_gate(self.config.gate) as gate:
-                    graph = self._graph(catalog, selected, gate, placed)
-                    self._place_anew = partial(placer.anew, stages)
+                with gates(self.config.gate) as opened:
+                    graph = self._graph(catalog, selected, opened.open(), placed)
+                    self._gates, self._place_anew = opened, partial(placer.anew, stages)
                     self._run_phase(catalog, phase_plan, graph, stages, stats, title)
 
     def _plan(
@@ -219,6 +220,7 @@ class Run:
         with Progress(stats, self._pools.times, self.console) as progress:
             phase = Phase(
                 graph=graph,
+                gates=self._gates,
                 committer=committer,
                 stats=stats,
                 flag=self.flag,

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -26,6 +27,16 @@ def misbehave(data: memoryview, request: object) -> bytes:
     """Does what the bytes say; returns them otherwise."""
     ACTIONS.get(bytes(data), lambda: None)()
     return bytes(data)
+
+
+def count_and_die(data: memoryview, deaths: int) -> int:
+    """Counts the call in the file that the bytes name; in the first ones its process is killed."""
+    with open(bytes(data), "ab") as file:
+        file.write(b"x")
+    calls = os.path.getsize(bytes(data))
+    if calls <= deaths:
+        _kill()
+    return calls
 
 
 def decode_or_misbehave(data: memoryview, request: DecodeRequest) -> Decoded:
@@ -65,6 +76,10 @@ def _exit() -> None:
     os._exit(3)
 
 
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _abort() -> None:
     os.abort()
 
@@ -86,6 +101,7 @@ ACTIONS: dict[bytes, Callable[[], object]] = {
     b"leak": _leak,
     b"exit": _exit,
     b"abort": _abort,
+    b"kill": _kill,
     b"raise": _raise_plain,
     b"bad_item": _raise_bad_item,
 }

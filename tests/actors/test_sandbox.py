@@ -65,6 +65,7 @@ def test_arrays_come_back_whole_and_writable(shape: tuple[int, ...]) -> None:
         (b"segfault", FailureKind.CRASHED, "SIGSEGV"),
         (b"abort", FailureKind.CRASHED, "SIGABRT"),
         (b"exit", FailureKind.CRASHED, "exit status 3"),
+        (b"kill", FailureKind.OUT_OF_MEMORY, "SIGKILL"),
         (b"allocate", FailureKind.OUT_OF_MEMORY, "took more than 300 MiB"),
         (b"allocate_at_once", FailureKind.OUT_OF_MEMORY, "allocation refused"),
         (b"raise", FailureKind.CORRUPT, "ValueError: first line second line"),
@@ -112,13 +113,21 @@ def test_leaks_of_earlier_calls_are_not_held_against_a_later_one(rough: Sandbox[
         assert rough.run(b"leak", None) == b"leak"
 
 
-def test_a_child_killed_from_outside_costs_the_call_at_most(rough: Sandbox[object, bytes]) -> None:
-    rough.run(b"good", None)
-    pid = rough.child_pid
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    assert failure(rough, b"good").kind == FailureKind.OUT_OF_MEMORY
-    assert rough.run(b"good", None) == b"good"
+def test_a_child_killed_from_outside_between_calls_or_once_in_one_costs_nothing(tmp_path: Path) -> None:
+    sandbox = Sandbox(stand_ins.count_and_die, timeout_seconds=60, memory_limit_bytes=300 * MIB)
+    try:
+        for deaths in (0, 1):
+            pid = sandbox.child_pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            assert sandbox.run(str(tmp_path / f"{deaths}").encode(), deaths) == deaths + 1
+        with pytest.raises(BadItemError) as caught:
+            sandbox.run(str(tmp_path / "2").encode(), 2)
+        assert caught.value.kind == FailureKind.OUT_OF_MEMORY, "the kernel kills what takes all memory"
+        assert (tmp_path / "2").stat().st_size == 2
+    finally:
+        sandbox.close()
 
 
 def test_ctrl_c_in_the_terminal_leaves_the_child_alone(rough: Sandbox[object, bytes]) -> None:

@@ -1,18 +1,25 @@
 """Kill -9 of drivers and workers: whatever dies, the tables end as those of an undisturbed run."""
 
+import contextlib
+import json
 import logging
 import os
 import random
 import signal
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.again import RecordProperty
-from tests.pipeline.chaos import Series, moments, undisturbed_output
-from tests.pipeline.drivers import Driver, Environment
+from tests.clips import make_clip
+from tests.pipeline.chaos import SECONDS_A_ROW, Series, moments, narrow_gate, undisturbed_output
+from tests.pipeline.drivers import Driver, Environment, journal_files, light_job, run_light_job
+from tests.pipeline.light_stages import light_specs
+from tests.pipeline.run_processes import GATE, READER, SANDBOX, run_processes
+from tests.pipeline.runs import committed, same_tables
 from tests.pipeline.wrapped_stages import noted_lines, worker_pids
 
 logger = logging.getLogger(__name__)
@@ -22,6 +29,9 @@ SEED: int | None = None
 
 ITEMS = 72
 """Of the short series: enough for its last run to have work left, however late the two kills come."""
+
+CLIPS = 240
+"""The last process is killed once half of them are described."""
 
 
 def kill_worker(driver: Driver, notes: Path, stage: str, rows: int) -> None:
@@ -100,3 +110,39 @@ def test_workers_of_every_stage_killed_in_one_run(
 
     series.finish(kill_often)
     series.check(undisturbed)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+def test_every_process_of_a_run_killed_once(tmp_path: Path, drivers_ray: Environment) -> None:
+    seed = SEED if SEED is not None else time.time_ns() % 10_000
+    logger.warning("seed %d", seed)
+    choose = random.Random(seed)
+    make_clip(tmp_path / "clip.mp4", seconds=0.5)
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(CLIPS):
+        (source / f"clip-{number:03d}.mp4").hardlink_to(tmp_path / "clip.mp4")
+    options = {"source": source, "shard_size": 8, "settings": tmp_path / "settings.json"}
+    (tmp_path / "settings.json").write_text(json.dumps(narrow_gate(24)))
+    run_light_job(tmp_path / "undisturbed", tmp_path / "peace", drivers_ray, **options)
+
+    notes, killed = tmp_path / "notes", list[str]()
+    after: defaultdict[str, int] = defaultdict(lambda: choose.randint(0, CLIPS // 2))
+    driver = light_job(tmp_path / "out", notes, drivers_ray, seconds=SECONDS_A_ROW, **options)
+    while driver.process.poll() is None:
+        rows = len(noted_lines(notes / "caption.done"))
+        for role, process in run_processes():
+            if role not in killed and (role.endswith("starts") or rows >= after[role]):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+                    killed.append(role)
+                    logger.info("killed %s, process %d, after %d rows", role, process.pid, rows)
+        time.sleep(0.05)
+    assert driver.wait() == 0, driver.said()[-2000:]
+    specs = light_specs(Path())
+    assert {GATE, READER, SANDBOX, *specs, *(f"{stage} starts" for stage in specs)} <= set(killed)
+    tables = committed(tmp_path / "out", specs)
+    same_tables(tables, committed(tmp_path / "undisturbed", specs))
+    assert {stage: len(lines) for stage, lines in tables.items()} == dict.fromkeys(specs, CLIPS)
+    assert journal_files(tmp_path / "out") == []

@@ -12,13 +12,13 @@ import pytest
 import ray
 
 from pipeline.execute import Phase
+from pipeline.gate import Gates
 from pipeline.loop_config import LoopConfig
 from pipeline.placement import Placement
-from pipeline.stop import SAME_SIGNAL_SECONDS, DrainOver, StopFlag, watch_signals
-from pipeline.watchdog import Standstill
+from pipeline.stop import SAME_SIGNAL_SECONDS, DrainOver, PassOver, StopFlag, watch_signals
+from pipeline.watchdog import Standstill, Watchdog
 from records.errors import UserError
 
-GIVEN_UP = 50
 HANGS = """
 import threading
 from types import SimpleNamespace
@@ -49,12 +49,17 @@ class FullDisk:
         raise UserError("runs/: the disk is full")
 
 
-def phase_with(committer: Any) -> Phase:  # noqa: ANN401 - a stand-in
+def no_gate() -> None:
+    raise AssertionError("nothing opens a gate")
+
+
+def phase_with(committer: Any, kind: type[Phase] = Phase, gates: Gates | None = None) -> Phase:  # noqa: ANN401 - a stand-in
     """A phase that can be told to stop."""
     graph: Any = SimpleNamespace(gate=SimpleNamespace(stop=Stop()))
     stats: Any = None
-    return Phase(
+    return kind(
         graph=graph,
+        gates=gates or Gates(no_gate),
         committer=committer,
         stats=stats,
         flag=StopFlag(),
@@ -63,66 +68,77 @@ def phase_with(committer: Any) -> Phase:  # noqa: ANN401 - a stand-in
     )
 
 
-class Answer:
-    """A method of the gate that answers at once."""
+class NoAnswer:
+    """A method of a gate that is gone."""
 
-    def __init__(self, value: object) -> None:
-        self._value = value
-
-    def remote(self, *arguments: object) -> object:
-        return self._value
+    def remote(self, *arguments: object) -> None:
+        raise ray.exceptions.ActorDiedError
 
 
-class OftenGivenUp(Phase):
-    """A phase that loses a node in each of its first passes, and then has all rows."""
+class FewPasses(Phase):
+    """A phase whose first passes are given up, or lose their gate, and that then has all rows."""
 
     passes = 0
 
     def _pass(self, tasks: Any, *, one_by_one: bool) -> None:  # noqa: ANN401 - a stand-in
         self.passes += 1
-        self._gave_up = self.passes < GIVEN_UP
+        self._gave_up = False
 
     def _lost(self, tasks: Any, presets: object) -> Any:  # noqa: ANN401 - a stand-in
-        return tasks if self.passes < GIVEN_UP else []
+        return tasks if self.passes < 3 else []
 
 
-class Shards(list[str]):
-    """Lost shards."""
+@dataclass
+class LightGraph:
+    """A graph without Ray."""
 
-    def where(self, wanted: object) -> "Shards":
-        return self
+    gate: Any
+    specs: tuple[str, ...] = ("decode", "caption")
+    placements: object = "as before"
+
+    def reader(self) -> None:
+        pass
 
 
 def fits_nowhere() -> dict[str, Placement]:
     raise UserError("a worker of caption needs 1 GPU")
 
 
-def test_nodes_may_go_as_often_as_they_like(monkeypatch: pytest.MonkeyPatch) -> None:
-    @dataclass
-    class Graph:
-        gate: Any
-        specs: tuple[str, ...] = ("decode", "caption")
-        placements: object = "as before"
+def test_after_a_gate_that_died_all_runs_as_before_with_another(caplog: pytest.LogCaptureFixture) -> None:
+    dead = SimpleNamespace(end_pass=NoAnswer())
+    rows = SimpleNamespace(begin_pass=lambda: None, rows=0, lock=threading.RLock())
+    opened: list[object] = []
 
-    gate = SimpleNamespace(issued=Answer([]), new_pass=Answer(None), running=Answer({}), unread=Answer({}))
-    monkeypatch.setattr("pipeline.execute.ray", SimpleNamespace(get=lambda answer: answer))
-    plain = phase_with(SimpleNamespace(begin_pass=lambda: None, rows=0, lock=threading.RLock()))
-    graph: Any = Graph(gate)
-    phase = OftenGivenUp(
-        graph=graph,
-        committer=plain.committer,
-        stats=plain.stats,
-        flag=plain.flag,
-        config=plain.config,
-        tripped=plain.tripped,
-    )
-    phase._gave_up = True
+    def open_dead() -> object:
+        opened.append(dead)
+        rows.rows += 1
+        return dead
+
+    phase = phase_with(rows, FewPasses, gates=Gates(open_dead))
+    graph: Any = LightGraph(dead)
+    phase.graph = graph
     phase.place_anew = fits_nowhere
-    tasks: Any = Shards(["00000000"])
+    tasks: Any = range(5)
     phase._isolate(tasks)
-    assert phase.passes == GIVEN_UP
-    assert phase.graph is not graph
+    assert (phase.graph is not graph, phase.graph.gate, opened) == (True, dead, [dead] * 3)
+    assert caplog.text.count("the gate died, opening another") == 3
+    assert caplog.text.count("5 shards did not come back whole, running the 5 of them that were not read") == 3
     assert phase.graph.placements is graph.placements, "what no node holds now waits for one"
+
+
+def test_a_dead_gate_ends_the_wait_for_rows_once_a_pass() -> None:
+    phase = phase_with(SimpleNamespace())
+    phase.graph.gate.rows_back = NoAnswer()
+    phase._watchdog = Watchdog(stages=["caption"], start_seconds=1.0, stuck_seconds=1.0)
+    assert phase._ask_gate(0, 0) is None
+    assert phase._ask_gate(0, 0) is None
+    with pytest.raises(PassOver), phase.flag.waiting():
+        pass
+    with phase.flag.waiting():
+        pass
+    phase.flag.set("received SIGTERM", signal_number=15)
+    with pytest.raises(ray.exceptions.RayActorError):  # Ray's own processes took the signal as well
+        phase._ask_gate(0, 0)
 
 
 def test_a_standstill_ends_with_its_own_reason_also_where_ray_does_not_answer() -> None:
@@ -130,13 +146,6 @@ def test_a_standstill_ends_with_its_own_reason_also_where_ray_does_not_answer() 
     phase.graph.gate.want_stacks = NoAnswer()
     phase._end_standstill(Standstill(stage="caption", reason="stuck in caption"))
     assert str(phase.flag.error) == "stuck in caption"
-
-
-class NoAnswer:
-    """A method of a gate that is gone."""
-
-    def remote(self, *arguments: object) -> None:
-        raise ray.exceptions.RayActorError
 
 
 def test_ray_that_took_the_signal_as_well_is_no_error_of_the_run() -> None:

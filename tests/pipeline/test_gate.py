@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from pipeline.gate import Gate, GateConfig
+from pipeline.gate import GATE_DEATHS, Gate, GateConfig, Gates, PassSeen
 from pipeline.heartbeat import SILENT_SECONDS, WorkerPhase, WorkerState
+from records.errors import FatalError
 
 
 def state(phase: WorkerPhase = "ready", node: str = "node") -> WorkerState:
@@ -23,7 +24,7 @@ def test_what_one_task_reads_always_fits_and_the_next_waits_for_room() -> None:
         assert not second.done()
         assert (await gate.rows_back(10)).rows_issued == 16
         assert await asyncio.wait_for(second, 10)
-        assert await gate.issued() == ["00000000", "00000001", "00000002"]
+        assert (await gate.end_pass()).issued == ["00000000", "00000001", "00000002"]
 
     asyncio.run(run())
 
@@ -45,7 +46,7 @@ def test_shards_wait_while_too_many_are_open_however_few_rows_are_out() -> None:
         assert not waiting.done()
         await gate.rows_back(24, 1)
         assert await asyncio.wait_for(waiting, 10), "with no row out nothing else would end the wait"
-        await gate.new_pass()
+        await gate.end_pass()
         assert await gate.admit({"00000000": 8, "00000001": 8})
 
     asyncio.run(run())
@@ -62,9 +63,14 @@ def test_a_stop_ends_the_wait_and_what_was_let_in_stays_so() -> None:
         assert await gate.admit({"00000000": 10}), "a task that runs again must yield the same rows"
         assert not await gate.admit({"00000002": 1})
         await gate.cannot_read("00000003", "no such object")
-        assert await gate.unread() == {"00000003": "no such object"}
-        await gate.new_pass()
-        assert (await gate.issued(), await gate.unread()) == ([], {})
+        await gate.started("00000000", "clip", 1, "caption")
+        seen = PassSeen(
+            issued=["00000000"],
+            unread={"00000003": "no such object"},
+            running={("00000000", "clip", 1): "caption"},
+        )
+        assert await gate.end_pass() == seen
+        assert await gate.end_pass() == PassSeen(issued=[]), "each pass is told of once"
 
     asyncio.run(run())
 
@@ -111,3 +117,16 @@ def test_a_worker_that_ends_while_it_loads_has_failed_unless_its_node_went(monke
         assert (await gate.rows_back(0)).start_errors == {}, "one that is ready proves that the model can load"
 
     asyncio.run(run())
+
+
+def test_gates_may_die_as_often_as_they_like_while_rows_come_back() -> None:
+    opened = []
+    gates = Gates(lambda: opened.append("gate"))
+    for rows in range(3 * GATE_DEATHS):
+        gates.open_again(ValueError("it was killed"), rows)
+    assert len(opened) == 3 * GATE_DEATHS
+    for _ in range(GATE_DEATHS - 2):
+        gates.open_again(ValueError("it was killed"), rows)
+    with pytest.raises(FatalError, match="3 times and no row came back in between: ValueError: it was killed"):
+        gates.open_again(ValueError("it was killed"), rows)
+    assert len(opened) == 4 * GATE_DEATHS - 2

@@ -12,7 +12,7 @@ from ray.data import Dataset
 
 from actors.decode import Decoded
 from actors.stage import PoolConfig
-from pipeline.gate import GateConfig, open_gate
+from pipeline.gate import GateConfig, gates
 from pipeline.graph import Graph, GraphConfig
 from pipeline.spec import Specs
 from pipeline.tasks import Tasks
@@ -64,13 +64,13 @@ def run_graph(
     output = str(folder / "out")
     catalog = light_catalog(output, [f"v{number:03d}" for number in range(items)], shard_size=31)
     plan = unfinished_plan(Store.open(output), catalog, specs, list(specs))
-    with open_gate(GateConfig()) as gate:
+    with gates(GateConfig()) as opened:
         built = Graph(
             specs=specs,
             modalities={name: spec.modality for name, spec in specs.items() if spec.modality},
             output_uri=output,
             catalog_revision=catalog.revision,
-            gate=gate,
+            gate=opened.open(),
             config=graph or GraphConfig(block_rows=4),
             store=StoreConfig(),
         ).build(Tasks(plan=plan, indices=plan.order), one_by_one=one_by_one)
