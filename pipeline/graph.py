@@ -138,7 +138,7 @@ class Graph:
         groups = [{"tasks": pickle.dumps(group)} for group in _grouped(iter(tasks), size)]
         shards = ray.data.from_items(groups, override_num_blocks=len(groups))
         readers = TaskPoolStrategy(size=min(READERS, len(groups)))
-        lines = shards.map_batches(
+        lines = shards.map_batches_internal(  # as in `_stage`
             lambda batch: reader(batch),
             batch_size=None,
             batch_format="numpy",
