@@ -3,13 +3,14 @@
 Held are the entries of one folder and what is left of those above it. A folder costs one listing.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from inspect import signature
 from typing import Any, TypeAlias
 
 from fsspec import AbstractFileSystem
 
+from storage.azure_listing import azure_infos, is_azure
 from storage.backends import Entry, path_order
 
 Named: TypeAlias = list[tuple[str, Entry | None]]
@@ -46,27 +47,43 @@ def _may_hold(folder: str, prefix: str) -> bool:
 def _sorted_entries(filesystem: AbstractFileSystem, base: str, folder: str) -> Named:
     """What lies right in a folder, by path; folders with `/` at their end, which gives the order of whole paths.
 
-    Two kinds of names `ls` may not reach, and they are searched for: those that go on with another `/`, where a folder
-    shows itself as one in it (gcsfs does so, also for a marker), and those below an object of the folder's own name or
-    a marker, where `ls` shows that alone (adlfs).
+    Names that go on with another `/` are not in a listing of gcsfs's: such a folder shows itself as one in it, as one
+    with a marker does. They are searched for.
     """
     whole = f"{base}/{folder}".rstrip("/")
-    if folder.endswith("//") or folder == "/":
-        return _found(filesystem, base, whole, folder, prefix="/")
-    entries: dict[str, Entry | None] = {}
-    kinds_of_itself = set()
-    for info in _infos(filesystem, whole):
-        name, is_folder = str(info["name"]), info["type"] == "directory"
-        path = name.rstrip("/")[len(base) + 1 :]
-        if name.rstrip("/") == whole:
-            kinds_of_itself.add("directory" if name != whole else info["type"])
-        elif path.startswith(folder) and "/" not in path[len(folder) :] and (is_folder or not name.endswith("/")):
-            entries[f"{path}/" if is_folder else path] = None if is_folder else _entry(path, info)
-    if "directory" in kinds_of_itself and "prefix" in signature(_find_of(filesystem)).parameters:
-        entries[f"{folder}/"] = None
-    if not entries and "file" in kinds_of_itself:
-        return _found(filesystem, base, whole.rpartition("/")[0] or whole, folder)
+    if is_azure(filesystem):
+        entries = _named(base, azure_infos(filesystem, f"{base}/{folder}"))
+    elif folder.endswith("//") or folder == "/":
+        infos: Mapping[str, Mapping[str, Any]] = filesystem.find(whole, detail=True, prefix="/")
+        entries = _named(base, (info for name, info in infos.items() if name.startswith(f"{base}/{folder}")))
+    else:
+        found = [{**info, "name": _plain(info)} for info in _infos(filesystem, whole)]
+        entries = _named(base, (info for info in found if _is_right_in(info["name"], whole)))
+        itself = any(info["name"] == (whole if info["type"] == "directory" else f"{whole}/") for info in found)
+        if itself and "prefix" in signature(_find_of(filesystem)).parameters:
+            entries[f"{folder}/"] = None
     return sorted(entries.items(), key=lambda one: path_order(one[0]))
+
+
+def _plain(info: Mapping[str, Any]) -> str:
+    name = str(info["name"])
+    return name.rstrip("/") if info["type"] == "directory" else name
+
+
+def _is_right_in(name: str, folder: str) -> bool:
+    return name.startswith(f"{folder}/") and "/" not in name[len(folder) + 1 :].rstrip("/")
+
+
+def _named(base: str, infos: Iterable[Mapping[str, Any]]) -> dict[str, Entry | None]:
+    """Objects and folders by path; an object whose name ends in `/` marks a folder and is none."""
+    entries: dict[str, Entry | None] = {}
+    for info in infos:
+        path = str(info["name"])[len(base) + 1 :]
+        if info["type"] == "directory":
+            entries[path if path.endswith("/") else f"{path}/"] = None
+        elif not path.endswith("/"):
+            entries[path] = _entry(path, info)
+    return entries
 
 
 def _infos(filesystem: AbstractFileSystem, folder: str) -> list[Mapping[str, Any]]:
@@ -81,19 +98,6 @@ def _find_of(filesystem: AbstractFileSystem) -> Callable[..., object]:
     """The method that says what `find` takes: of file systems that wait for answers, `_find`."""
     find: Callable[..., object] = getattr(filesystem, "_find", filesystem.find)
     return find
-
-
-def _found(
-    filesystem: AbstractFileSystem, base: str, whole: str, folder: str, **options: str
-) -> list[tuple[str, Entry | None]]:
-    """All that lies below a folder, at any depth."""
-    infos: Mapping[str, Mapping[str, Any]] = filesystem.find(whole, detail=True, **options)
-    entries: Named = []
-    for name, info in infos.items():
-        path = name[len(base) + 1 :]
-        if name.startswith(f"{base}/{folder}") and not name.endswith("/"):
-            entries.append((path, _entry(path, info)))
-    return sorted(entries, key=lambda one: path_order(one[0]))
 
 
 def _entry(path: str, info: Mapping[str, Any]) -> Entry:
