@@ -15,7 +15,7 @@ class LoopConfig:
     """Rows that wait for their shard are journalled this often: what a kill -9 costs."""
     memory_bytes: int = 128 * 2**20
     """Rows in the driver's memory are journalled early past so many bytes of Arrow; with what journals and commits make
-    of them it takes about five times as much."""
+    of them it takes about three times as much."""
     drain_seconds: float = 20.0
     """After a stop, rows on their way may arrive for so long."""
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from records.schemas import JOURNAL_SCHEMA, JournalRow, journal_rows, journal_table
 from storage.stores import Store
-from storage.tables import check_types, encode_table, open_parquet, undamaged
+from storage.tables import check_types, encode_tables, open_parquet, undamaged
 
 _ROW_GROUP_ROWS = 64
+_ENCODED_ROWS = 16 * _ROW_GROUP_ROWS
+"""Rows that are an Arrow table at a time while they are written: all of a file would be the driver's rows once more."""
 _NAME = re.compile(r"([0-9]{8,})\.parquet")
 """A file of a journal; what else lies beside them is nobody's."""
 _DAMAGED = "delete it, and its rows run again"
@@ -96,7 +98,8 @@ class Journal:
         if not rows:
             return number
         ordered = sorted(rows, key=lambda row: (row.shard_id, row.video_id, row.version))
-        data = encode_table(journal_table(ordered), row_group_rows=_ROW_GROUP_ROWS)
+        pieces = (ordered[start : start + _ENCODED_ROWS] for start in range(0, len(ordered), _ENCODED_ROWS))
+        data = encode_tables(JOURNAL_SCHEMA, map(journal_table, pieces), row_group_rows=_ROW_GROUP_ROWS)
         while not self._store.create(path := f"{self._folder}{number:08d}.parquet", data):
             number += 1
         self._next = number + 1

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import io
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -46,16 +46,17 @@ def encode_table(
     """A table as a Parquet file; the same table and footer give the same bytes."""
     if footer:
         table = table.replace_schema_metadata({key.encode(): value.encode() for key, value in sorted(footer.items())})
+    return encode_tables(table.schema, [table], row_group_rows=row_group_rows)
+
+
+def encode_tables(schema: pa.Schema, tables: Iterable[pa.Table], *, row_group_rows: int | None = None) -> bytes:
+    """Tables of one schema as one Parquet file; each is asked for once the one before is written."""
     sink = io.BytesIO()
-    write: Any = pq.write_table  # its stub knows no list of columns
-    write(
-        table,
-        sink,
-        compression="zstd",
-        row_group_size=row_group_rows,
-        use_dictionary=_dictionary_columns(table.schema.remove_metadata()),
-        write_page_checksum=True,
-    )
+    writer: Any = pq.ParquetWriter  # its stub knows no list of columns
+    dictionary = _dictionary_columns(schema.remove_metadata())
+    with writer(sink, schema, compression="zstd", use_dictionary=dictionary, write_page_checksum=True) as file:
+        for table in tables:
+            file.write_table(table, row_group_size=row_group_rows)
     return sink.getvalue()
 
 

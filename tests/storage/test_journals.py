@@ -2,14 +2,18 @@
 
 import os
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from wsgiref.types import WSGIEnvironment
 
+import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from records.errors import Failure, FailureKind
 from records.outcomes import Caption
-from records.schemas import JournalRow
+from records.schemas import JournalRow, journal_table
 from storage.journals import Journal, delete_run_journals, journal_files
 from storage.stores import Store
 from tests.s3 import S3Server
@@ -36,6 +40,25 @@ def test_rows_come_back_whole_by_shard(store: Store) -> None:
     assert journal.read("00000001") == [row(1, "a"), row(1, "b"), row(1, "d")]
     assert Journal(store, "run-1").read("00000002") == [row(2, "c")]
     assert journal.read("00000009") == []
+
+
+def test_many_rows_are_one_file_of_small_groups_and_never_one_table(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables: list[int] = []
+
+    def made(rows: Sequence[JournalRow]) -> pa.Table:
+        tables.append(len(rows))
+        return journal_table(rows)
+
+    monkeypatch.setattr("storage.journals.journal_table", made)
+    rows = [replace(row(number // 100, "a"), video_id=f"{number:05d}", position=number) for number in range(2500)]
+    Journal(store, "run-1").append(rows[::-1])
+    assert list(read_journals(store)) == rows
+    (file,) = journal_files(store, "run-1")
+    assert file.rows == sum(tables) == 2500
+    assert len(file.groups) == -(-2500 // 64)
+    assert max(tables) <= 1024, "what is written would be in memory once more"
 
 
 def test_a_resumed_run_appends_behind_what_is_there(store: Store) -> None:
