@@ -29,27 +29,21 @@ import numpy as np
 
 from benchmarks.killed_run import adopted, journal_halves
 from benchmarks.light_stage import Nothing
+from benchmarks.made_catalog import commit_catalog, link_all, make_catalog
 from pipeline.gate import GateConfig, gates
 from pipeline.graph import Graph, GraphConfig
-from pipeline.plan import NONE, Plan, make_plan
+from pipeline.plan import Plan, make_plan
 from pipeline.ray_session import LocalRayConfig, ray_session
 from pipeline.spec import StageSpec
 from pipeline.tasks import Tasks
-from records.items import CatalogItem
 from records.outcomes import STAGES
 from records.schemas import StageRow
-from storage.catalog import Catalog, Revision, encode_revision
-from storage.catalog_paths import revision_path, shard_files_path, shard_path
-from storage.shard_files import ShardFiles
+from storage.catalog import Catalog
 from storage.stage_tables import StageTables
 from storage.stores import Store, StoreConfig
-from storage.tables import encode_records
 from tests.s3 import CREDENTIALS, S3Server
 
 ITEMS_A_SHARD = 512
-LINKS_A_FILE = 50_000
-"""A file system lets a file have so many names, and some more."""
-
 MEDIA = {"caption": "video", "transcribe": "audio", "describe_audio": "audio", "tag_audio": "audio"}
 
 
@@ -68,46 +62,17 @@ def specs() -> dict[str, StageSpec]:
     return found
 
 
-def link_all(folder: Path, first: Path, names: list[str]) -> None:
-    """Gives one file many names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for start in range(0, len(names), LINKS_A_FILE):
-        source = first.with_name(f"{first.name}.{start}")
-        shutil.copyfile(first, source)
-        for name in names[start : start + LINKS_A_FILE]:
-            os.link(source, folder / name)
-        source.unlink()
-
-
 def generate(folder: Path, shards: int) -> None:
     """The catalog of all shards, and every stage's files for the first half of them."""
-    store = Store.open(str(folder))
-    items = [
-        CatalogItem(video_id=f"{n:06d}", version=1, uri=f"s3://clips/{n}.mp4", size_bytes=4_000_000, etag="0" * 32)
-        for n in range(ITEMS_A_SHARD)
-    ]
-    counts = np.full(shards, ITEMS_A_SHARD, dtype=np.int64)
-    none = np.full(shards, NONE, dtype=np.int64)
-    files = ShardFiles(removed=none, metadata=none, titles=none, locations=none, returned=none, items=counts)
-    revision = Revision(
-        revision=1, source="s3://clips", shard_size=ITEMS_A_SHARD, shard_count=shards,
-        item_count=int(counts.sum()), new=int(counts.sum()), changed=0, deleted=0, unchanged=0, metadata_changed=0,
-    )  # fmt: skip
-    store.create(shard_files_path(1), files.encode())
-    (folder / "made").mkdir()
-    (folder / "made" / "shard").write_bytes(encode_records(CatalogItem, items))
-    link_all(
-        folder / "catalog" / "shards", folder / "made" / "shard", [Path(shard_path(n)).name for n in range(shards)]
-    )
+    items = make_catalog(folder, [(shards, ITEMS_A_SHARD)])
+    tables = StageTables(Store.open(str(folder)))
     for spec in specs().values():
         stage = Nothing(spec.name)
         rows = [StageRow(video_id=one.video_id, version=1, generation=0, outcome=stage.outcome()) for one in items]
-        tables = StageTables(store)
         tables.commit(spec.name, "made", "0", 0, rows, {})
         made = folder / "stages" / spec.name / "made" / "0.0.parquet"
         names = [f"{number:08d}.0.parquet" for number in range(shards // 2)]
         link_all(folder / "stages" / spec.name / spec.fingerprint, made, names)
-    store.create(revision_path(1), encode_revision(revision))
 
 
 def finish(folder: Path, shards: int) -> None:
@@ -203,14 +168,7 @@ def count_requests(shards: int) -> tuple[int, int, int]:
     try:
         bucket = server.bucket()
         store = Store.open(bucket)
-        none, counts = np.full(shards, NONE, dtype=np.int64), np.full(shards, ITEMS_A_SHARD, dtype=np.int64)
-        files = ShardFiles(removed=none, metadata=none, titles=none, locations=none, returned=none, items=counts)
-        revision = Revision(
-            revision=1, source="s", shard_size=512, shard_count=shards, item_count=1,
-            new=1, changed=0, deleted=0, unchanged=0, metadata_changed=0,
-        )  # fmt: skip
-        store.create(shard_files_path(1), files.encode())
-        store.create(revision_path(1), encode_revision(revision))
+        commit_catalog(store, [(shards, ITEMS_A_SHARD)])
         for spec in specs().values():
             server.fill(bucket, (f"stages/{spec.name}/{spec.fingerprint}/{n:08d}.0.parquet" for n in range(shards)))
         before = len(server.requests)

@@ -1,73 +1,38 @@
 """What it takes to find that nothing is left: Ray Data's own checkpointing beside a plan over stage tables, by items.
 
-    python -m benchmarks.bench_ray_checkpoint [most ids] [folder]
+    python -m benchmarks.bench_ray_checkpoint [--memory-gib G] [--ids N ...] [--folder PATH]
 
 Both sides resume a job whose rows are all done. Ray Data (`DataContext.checkpoint_config`) reads the ids that it has
-checkpointed and every input row, and drops the rows it knows; ours lists file names. Per size it prints wall seconds,
-CPU seconds over the driver and all workers, and the most memory that those processes had of their own beyond what they
-had before, sampled; last come the slopes a million items, and what they make at 100 million. One Ray serves all sizes.
+checkpointed and every input row, and drops the rows it knows, in one filter actor: each further one would hold all ids
+once more. Ours lists file names. From 2 million ids on the sizes rise until Ray Data's side no longer fits into the
+memory given, which all its processes together may take, the object store included: then that size is ended and the
+benchmark is over. Each size runs in processes of its own. Last come the slopes by least squares over the sizes that
+fitted, and what they would make of 100 million, which is an extrapolation.
 """
 
-import resource
+import argparse
+import logging
 import shutil
 import sys
 import tempfile
-import threading
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray
-from ray.data import DataContext
-from ray.data.checkpoint import CheckpointConfig
 
 from benchmarks.bench_plan import ITEMS_A_SHARD, finish, generate, measure_plan
-from pipeline.graph import GraphConfig
-from pipeline.ray_session import LocalRayConfig, ray_session
+from benchmarks.watched import RESERVE_BYTES, Watched, run_watched
 
 FILE_ROWS = 50_000
-
-
-class Watch:
-    """Samples the private memory and CPU time of this process and all below it."""
-
-    def __init__(self) -> None:
-        self._stop = threading.Event()
-        self.peak_bytes = 0
-        self.cpu_seconds = 0.0
-
-    def __enter__(self) -> "Watch":
-        self._wall = time.perf_counter()
-        self._cpu, self._before = self._look()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self.wall_seconds = time.perf_counter() - self._wall
-        self.cpu_seconds = self._look()[0] - self._cpu
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.3):
-            self.peak_bytes = max(self.peak_bytes, self._look()[1] - self._before)
-
-    @staticmethod
-    def _look() -> tuple[float, int]:
-        cpu, memory = 0.0, 0
-        this = psutil.Process()
-        for process in [this, *this.children(recursive=True)]:
-            try:
-                times, found = process.cpu_times(), process.memory_info()
-            except psutil.Error:
-                continue
-            cpu += times.user + times.system
-            memory += found.rss - found.shared
-        return cpu, memory
+LIMIT_SECONDS = 3600.0
+START_TRIES = 3
+"""Ray gives its own processes 30 s to start; on a busy machine they take longer."""
+SIZES = tuple(factor * size for size in (10**6, 10**7, 10**8) for factor in (2, 5, 10))[:6]
+SIDES = ("Ray Data's checkpoint", "stage tables")
 
 
 def write_ids(folder: Path, ids: int) -> None:
@@ -78,70 +43,115 @@ def write_ids(folder: Path, ids: int) -> None:
         pq.write_table(pa.table({"video_id": names}), folder / f"{start:09d}.parquet")
 
 
-def resume_with_ray(folder: Path, ids: int) -> Watch:
-    """A run over an input whose rows are all in the checkpoint."""
-    write_ids(folder / "input", ids)
-    write_ids(folder / "checkpoint", ids)
+def resume_with_ray(begins: Callable[[], None], folder: Path, session: str, memory_bytes: int) -> dict[str, float]:
+    """A run over an input whose rows are all in the checkpoint, on a Ray that has so much memory."""
+    import ray
+    from ray.data import DataContext
+    from ray.data.checkpoint import CheckpointConfig
+
+    store_bytes = int(0.3 * memory_bytes)  # as Ray itself divides
+    ray.init(
+        address="local", num_cpus=4, object_store_memory=store_bytes, _memory=memory_bytes - store_bytes,
+        include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, _temp_dir=session,
+    )  # fmt: skip
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = DataContext.get_current()
-    context.checkpoint_config = CheckpointConfig(
+    context.enable_progress_bars = False
+    config = CheckpointConfig(
         id_column="video_id", checkpoint_path=str(folder / "checkpoint"), delete_checkpoint_on_success=False
     )
-    try:
-        with Watch() as watch:
-            rows = ray.data.read_parquet(str(folder / "input")).map_batches(lambda batch: batch)
-            rows.write_parquet(str(folder / "output"))
-    finally:
-        context.checkpoint_config = None
+    config.checkpoint_actor_pool_max_size = 1
+    context.checkpoint_config = config
+    begins()
+    rows = ray.data.read_parquet(str(folder / "input")).map_batches(lambda batch: batch)
+    rows.write_parquet(str(folder / "output"))
     assert not list((folder / "output").rglob("*.parquet")), "every row was known"
-    return watch
+    ray.shutdown()
+    return {"written": 0.0}
 
 
-def plan_over_tables(folder: Path, ids: int) -> Watch:
-    """A plan over a finished backfill of so many items."""
-    shards = -(-ids // ITEMS_A_SHARD)
-    folder.mkdir()
-    generate(folder, shards)
-    finish(folder, shards)
-    with Watch() as watch:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        found = measure_plan(str(folder), "")
+def plan_over_tables(begins: Callable[[], None], folder: Path) -> dict[str, float]:
+    """A plan over a finished backfill."""
+    begins()
+    found = measure_plan(str(folder), "")
     assert found["pending"] == 0
-    watch.peak_bytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    return watch
+    return found
 
 
-def slope(sizes: list[int], values: list[float]) -> float:
-    """Growth a million items, by least squares."""
-    return float(np.polyfit(np.asarray(sizes) / 1e6, values, 1)[0])
-
-
-def main(most: int = 2_000_000, parent: str | None = None) -> None:
-    """Prints a line a size and the slopes."""
-    sizes = [most // 8, most // 4, most // 2, most]
-    if parent is not None:
-        Path(parent).mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="bench-checkpoint-", dir=parent))
-    found: dict[str, list[Watch]] = {"stage tables": [], "Ray Data's checkpoint": []}
+def measure(folder: Path, ids: int, memory_bytes: int) -> tuple[Watched, Watched]:
+    """Both sides at one size."""
+    shards = -(-ids // ITEMS_A_SHARD)
+    session = tempfile.mkdtemp(prefix="bench-ray-")  # sockets lie in it, whose paths must be short
+    folder.mkdir()
     try:
-        for size in sizes:
-            found["stage tables"].append(plan_over_tables(folder / f"tables-{size}", size))
-        with ray_session(LocalRayConfig(num_cpus=4, object_store_bytes=1024 * 2**20), GraphConfig()):
-            for size in sizes:
-                found["Ray Data's checkpoint"].append(resume_with_ray(folder / f"ray-{size}", size))
-                shutil.rmtree(folder / f"ray-{size}")
+        generate(folder, shards)
+        finish(folder, shards)
+        watched = partial(run_watched, limit_bytes=memory_bytes, limit_seconds=LIMIT_SECONDS)
+        ours = watched(plan_over_tables, folder)
+        shutil.rmtree(folder)
+        for name in ("input", "checkpoint"):
+            write_ids(folder / name, ids)
+        for _ in range(START_TRIES):
+            theirs = watched(resume_with_ray, folder, session, memory_bytes)
+            if theirs.began:
+                break
+        return theirs, ours
+    finally:
+        shutil.rmtree(session, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def slope(ids: list[int], values: list[float]) -> tuple[float, float]:
+    """Growth a million items and what there is at none, by least squares."""
+    growth, base = np.polyfit(np.asarray(ids) / 1e6, values, 1)
+    return float(growth), float(base)
+
+
+def show_slopes(name: str, found: dict[int, Watched]) -> None:
+    """The slopes of one side."""
+    fitted = {ids: one for ids, one in found.items() if one.why_ended is None}
+    if len(fitted) < 2:
+        return
+    ids = list(fitted)
+    memory, base = slope(ids, [one.peak_bytes / 2**20 for one in fitted.values()])
+    wall, _ = slope(ids, [one.wall_seconds for one in fitted.values()])
+    cpu, _ = slope(ids, [one.cpu_seconds for one in fitted.values()])
+    print(
+        f"{name}: an item more takes {memory * 2**20 / 1e6:.1f} bytes; "
+        f"a million more {wall:.2f} s and {cpu:.2f} CPU s; "
+        f"extrapolated to 100 million, not measured: {(base + 100 * memory) / 1024:.1f} GiB"
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Prints a line a size and side, and the slopes."""
+    available = psutil.virtual_memory().available
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--memory-gib", type=float, default=(available - 2 * RESERVE_BYTES) / 2**30)
+    parser.add_argument("--ids", type=int, nargs="+", default=SIZES, help="how many, rising")
+    parser.add_argument("--folder", help="where the files of the benchmark are made, for its time")
+    options = parser.parse_args(argv)
+    memory_bytes = int(options.memory_gib * 2**30)
+    folder = Path(tempfile.mkdtemp(prefix="bench-ckpt-", dir=options.folder))
+    found: dict[str, dict[int, Watched]] = {name: {} for name in SIDES}
+    print(f"within {options.memory_gib:.1f} GiB\n{'':<24} {'items':>11} {'wall s':>7} {'CPU s':>7} {'peak MiB':>9}")
+    try:
+        for ids in options.ids:
+            for name, one in zip(SIDES, measure(folder / str(ids), ids, memory_bytes), strict=True):
+                found[name][ids] = one
+                why = f"  ended: {one.why_ended}" if one.why_ended is not None else ""
+                peak = one.peak_bytes / 2**20
+                print(
+                    f"{name:<24} {ids:>11,} {one.wall_seconds:>7.1f} {one.cpu_seconds:>7.1f} {peak:>9.0f}{why}",
+                    flush=True,
+                )
+            if found[SIDES[0]][ids].why_ended is not None:
+                break
     finally:
         shutil.rmtree(folder)
-    print(f"{'':<24} {'items':>9} {'wall s':>7} {'CPU s':>7} {'MiB more':>9}")
-    for name, watches in found.items():
-        for size, watch in zip(sizes, watches, strict=True):
-            memory = watch.peak_bytes / 2**20
-            print(f"{name:<24} {size:>9} {watch.wall_seconds:>7.1f} {watch.cpu_seconds:>7.2f} {memory:>9.0f}")
-        cpu = slope(sizes, [watch.cpu_seconds for watch in watches])
-        memory = slope(sizes, [watch.peak_bytes / 2**20 for watch in watches])
-        print(
-            f"{name:<24} a million more items: {cpu:.2f} CPU s, {memory:.1f} MiB; 100 million: {memory / 10.24:.1f} GiB"
-        )
+    for name, of in found.items():
+        show_slopes(name, of)
 
 
 if __name__ == "__main__":
-    main(*(kind(argument) for kind, argument in zip((int, str), sys.argv[1:3], strict=False)))
+    main(sys.argv[1:])

@@ -38,3 +38,14 @@ class Nothing:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+@dataclass
+class LosesCalls(Nothing):
+    """Loses each call that brings an item of some id, unless that comes alone: as a worker that dies of it would."""
+
+    lost: str = ""
+
+    def __call__(self, rows: Sequence[Row]) -> list[Outcome]:
+        lost = len(rows) > 1 and any(row.item.video_id == self.lost for row in rows)
+        return [] if lost else super().__call__(rows)
