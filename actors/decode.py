@@ -17,6 +17,7 @@ from actors.decode_config import REVISION, DecodeConfig
 from actors.sandbox import Sandbox
 from actors.sandbox_pool import SandboxPool
 from records.errors import BadItemError, Failure, FailureKind, FatalError, TransientError
+from records.failures import known_failure
 from records.items import CatalogItem, Row
 from storage.fetched import FetchedMedia
 from storage.in_flight import InFlightConfig, Reservation
@@ -139,6 +140,8 @@ class DecodeStage:
 
     def _fetch_within_limit(self, item: CatalogItem) -> FetchedMedia:
         self._check_size(item.size_bytes)
+        if (known := known_failure(item)) is not None:
+            raise BadItemError(known.kind, known.message)
         return self._fetch(item)
 
     def _check_size(self, size_bytes: int | None) -> None:

@@ -19,6 +19,14 @@ NOT_THE_VIDEOS = frozenset(
 )
 """Kinds that tell of a store, a credential or a worker, and not of a video."""
 
+OF_THE_CATALOG = frozenset({FailureKind.NO_BYTES})
+"""Kinds that the catalog told before anything ran: however many there are, nothing that the run uses is broken."""
+
+
+def doubted(kinds: Collection[str]) -> frozenset[str]:
+    """Those of a row's kinds of failure that may not be its own fault."""
+    return frozenset(kinds) - OF_THE_CATALOG
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerConfig:
@@ -51,7 +59,7 @@ class Breaker:
         self._window: deque[frozenset[str]] = deque()
         self._counts: Counter[str] = Counter()
         self.rows = 0
-        """Rows seen in all."""
+        """Rows seen in all, but for those of which the catalog knew that they fail."""
         self.tripped: str | None = None
         """The kind that broke the run, or None."""
 
@@ -64,10 +72,16 @@ class Breaker:
         return self._config.window_rows if self._enabled else 0
 
     def record(self, kinds: Collection[str]) -> None:
-        """Counts one row with the kinds of failure it has, none for a good one."""
+        """Counts one row with the kinds of failure it has, none for a good one.
+
+        A row of which the catalog knew that it fails counts neither way: it would hide others in the window.
+        """
+        judged = doubted(kinds)
+        if kinds and not judged:
+            return
         self.rows += 1
-        self._window.append(frozenset(kinds))
-        self._counts.update(set(kinds))
+        self._window.append(judged)
+        self._counts.update(judged)
         if len(self._window) > self._config.window_rows:
             self._counts.subtract(self._window.popleft())
         if self._enabled and self.tripped is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from pipeline.breaker import Breaker
+from pipeline.breaker import Breaker, doubted
 from pipeline.merged_rows import merged_rows
 from pipeline.open_shard import Key, OpenShard, Outcomes
 from pipeline.plan import ShardTask
@@ -171,9 +171,8 @@ class Committer:
         self._on_row(line)
         self.rows += 1
         self.errors.update(kinds)
-        if kinds:
-            shard.failed = True
-            self.failed_rows += 1
+        shard.failed |= bool(doubted(kinds))
+        self.failed_rows += bool(kinds)
         waiting = self._failed_in_memory if kinds else self.in_memory
         waiting[line.shard_id, line.position] = None
 

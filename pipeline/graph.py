@@ -1,7 +1,7 @@
 """The Ray Data graph: shards in at one end, finished rows out at the other, one actor pool a stage.
 
-Only stages that some shard needs are in it. Shards that need no media take a way of their own to `embed`, so that they
-never queue behind the GPU pools.
+Only stages that some shard needs are in it. Shards that need no media, or whose files are all empty, take a way of
+their own to `embed`, so that they never queue behind the GPU pools.
 """
 
 import itertools
@@ -95,7 +95,7 @@ class Graph:
             one_by_one: Blocks of one row, one call at a time in each worker and no retries: what kills a worker now is
                 the row that it was running.
         """
-        media, texts = tasks.split([name for name, spec in self.specs.items() if spec.is_media])
+        media, texts = self._split(tasks)
         branches: list[Dataset] = []
         if len(media):
             dataset = self._read(media, 1 if one_by_one else self.config.block_rows)
@@ -126,7 +126,12 @@ class Graph:
 
     def stages(self, tasks: Tasks) -> list[str]:
         """Names of the stages that run over these shards, upstream first."""
-        return [spec.name for spec in (*self.media_stages(tasks), *self._text_stages(tasks))]
+        media, _ = self._split(tasks)
+        return [spec.name for spec in (*self.media_stages(media), *self._text_stages(tasks))]
+
+    def _split(self, tasks: Tasks) -> tuple[Tasks, Tasks]:
+        """The shards whose bytes are looked at, and the others."""
+        return tasks.split([name for name, spec in self.specs.items() if spec.is_media])
 
     def _text_stages(self, tasks: Tasks) -> list[StageSpec]:
         pending = tasks.stages()

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.plan import ShardTask
 from pipeline.spec import Specs
-from records.failures import failures_of
+from records.errors import Failure
+from records.failures import failures_of, known_failure
 from records.flow import FlowRow
 from records.items import CatalogItem, Metadata
 from records.schemas import StageRow
@@ -53,10 +54,17 @@ def select_rows(
                 for stage in sorted({read for name in pending for read in specs[name].reads} - set(pending))
                 if item.key in tables.get(stage, {})
             }
+            | _known(item, pending, specs)
             | dict(task.preset.get(item.key, {})),
         )
         for position, item, pending in found
     ]
+
+
+def _known(item: CatalogItem, pending: Sequence[str], specs: Specs) -> dict[str, Failure]:
+    """What the catalog knows to come of the item's bytes: no worker need look at them."""
+    failure = known_failure(item)
+    return {} if failure is None else {stage: failure for stage in pending if specs[stage].is_media}
 
 
 def pending_stages(

@@ -27,6 +27,8 @@ class Tasks:
     """Numbers of the shards."""
     arrived: Callable[[str], int] = _none
     """Shard to its items that need not be issued, as `ShardTask.skip`."""
+    empty: npt.NDArray[np.bool_] | None = None
+    """(S,) whether a shard of the catalog holds nothing but empty files: what comes of their bytes is known."""
     presets: Mapping[str, Mapping[Key, Mapping[str, Failure]]] = field(default_factory=dict)
     """Outcomes that stand before anything runs, for the few shards that have some."""
 
@@ -44,11 +46,13 @@ class Tasks:
         return {stage for stage, of in self.plan.targets.items() if bool((of[self.indices] != NONE).any())}
 
     def split(self, stages: Collection[str]) -> "tuple[Tasks, Tasks]":
-        """The shards in which one of these stages is pending, and the others."""
+        """The shards in which one of these stages, of media, is pending and has bytes to look at, and the others."""
         found = np.zeros(len(self.indices), dtype=bool)
         for stage in stages:
             if stage in self.plan.targets:
                 found |= self.plan.targets[stage][self.indices] != NONE
+        if self.empty is not None:
+            found &= ~self.empty[self.indices]
         return replace(self, indices=self.indices[found]), replace(self, indices=self.indices[~found])
 
     def where(self, wanted: Callable[[str], bool]) -> "Tasks":

@@ -48,6 +48,7 @@ class FailureKind(StrEnum):
     CHANGED = "changed"
     TOO_LARGE = "too_large"
     TOO_LONG = "too_long"
+    NO_BYTES = "no_bytes"
     CORRUPT = "corrupt"
     UNSUPPORTED = "unsupported"
     TIMEOUT = "timeout"

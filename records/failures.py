@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from records.errors import Failure
+from records.errors import Failure, FailureKind
+from records.items import CatalogItem
 from records.outcomes import MediaFacts, Outcome
 
 
@@ -14,6 +15,13 @@ def failures_of(outcome: Outcome | Failure) -> list[Failure]:
     if isinstance(outcome, MediaFacts):
         return [failure for failure in (outcome.video_failure, outcome.audio_failure) if failure is not None]
     return []
+
+
+def known_failure(item: CatalogItem) -> Failure | None:
+    """Why decoding an item fails, where the catalog knows it: nothing is fetched to find out."""
+    if item.size_bytes == 0:
+        return Failure(stage="decode", kind=FailureKind.NO_BYTES, message="0 bytes in the catalog")
+    return None
 
 
 def stream_failure(decoded: Outcome | Failure | None, modality: str) -> Failure | None:

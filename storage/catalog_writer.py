@@ -41,6 +41,7 @@ class CatalogWriter:
         self._new_metadata: list[int] = []
         """Generation of the metadata of each new shard."""
         self._new_items: list[int] = []
+        self._new_with_bytes: list[int] = []
 
     @property
     def shard_count(self) -> int:
@@ -66,6 +67,7 @@ class CatalogWriter:
         titled = [metadata_row(row.item.video_id, row.item.version, row.metadata) for row in rows if row.metadata]
         self._new_metadata.append(0 if titled else NONE)
         self._new_items.append(len(rows))
+        self._new_with_bytes.append(sum(row.item.size_bytes != 0 for row in rows))
         self._means.set(number, titled)
         for row in rows:
             self._join.index.add(partition_of(row.item.video_id), _index_row(row, number))
@@ -148,9 +150,15 @@ class CatalogWriter:
             locations=locations,
             returned=np.concatenate([self._returned, none]),
             items=np.concatenate([self._items, np.asarray(self._new_items, dtype=np.int64)]),
+            with_bytes=self._with_bytes(),
             means=self._means.arrays(self.shard_count),
             attempts=self._attempts({"removed": removed, "metadata": metadata, "locations": locations}),
         )
+
+    def _with_bytes(self) -> npt.NDArray[np.int64]:
+        before = None if self._base is None else self._base.files.with_bytes
+        known = np.full(len(self._items), NONE, dtype=np.int64) if before is None else before
+        return np.concatenate([known, np.asarray(self._new_with_bytes, dtype=np.int64)])
 
     def _attempts(self, columns: Mapping[str, npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.int64]]:
         """Kind to (S,) attempt: this one for new shards and for files that are others than before."""

@@ -22,6 +22,7 @@ _SHARD_COLUMNS = ("removed", "metadata", "titles", "locations", "returned", "ite
 FILE_KINDS = ("shards", "removed", "metadata", "locations")
 """What a shard may have a file of."""
 
+_WITH_BYTES = "with_bytes"
 _MEAN = "mean:"
 _ATTEMPT = "attempt:"
 
@@ -42,6 +43,9 @@ class ShardFiles:
     """(S,) generation that all files of the shard must reach since deleted items of it came back, or NONE."""
     items: npt.NDArray[np.int64]
     """(S,) live items of the shard, or NONE where a listing before this column was made wrote it."""
+    with_bytes: npt.NDArray[np.int64] | None = None
+    """(S,) items of the shard, removed ones too, that are not known to be empty; NONE where a listing before this
+    column was made wrote it. None where no listing has written it yet."""
     means: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     """Numeric metadata column to (S,) its mean over the shard's live items that have it, NaN where none has."""
 
@@ -52,6 +56,10 @@ class ShardFiles:
     def attempt(self, kind: str, number: int) -> int:
         """The attempt that wrote a shard's file of this kind."""
         return int(self.attempts[kind][number]) if kind in self.attempts else NONE
+
+    def empty(self) -> npt.NDArray[np.bool_]:
+        """(S,) whether a shard holds nothing but empty files."""
+        return np.zeros(len(self.items), dtype=bool) if self.with_bytes is None else self.with_bytes == 0
 
     def mean_of(self, column: str) -> npt.NDArray[np.float64]:
         """(S,) of a numeric metadata column.
@@ -67,6 +75,8 @@ class ShardFiles:
     def encode(self) -> bytes:
         """As a Parquet file."""
         columns: dict[str, npt.NDArray[Any]] = {name: getattr(self, name) for name in _SHARD_COLUMNS}
+        if self.with_bytes is not None:
+            columns[_WITH_BYTES] = self.with_bytes
         columns |= {f"{_MEAN}{name}": values for name, values in self.means.items()}
         columns |= {f"{_ATTEMPT}{name}": values for name, values in self.attempts.items()}
         sink = io.BytesIO()
@@ -82,14 +92,18 @@ class ShardFiles:
             with_attempts: Whether the listing that wrote it had an attempt, and so knew every column.
 
         Raises:
-            ValueError: A column is missing.
+            ValueError: A column is missing, or of another type.
         """
         table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
         names = table.column_names
+        for column in table.schema:  # a damaged footer may make bytes of numbers
+            if column.type != (pa.float64() if column.name.startswith(_MEAN) else pa.int64()):
+                raise ValueError(f"column {column.name} is {column.type}")
         none = np.full(table.num_rows, NONE, dtype=np.int64)
         columns = {name: table[name].to_numpy() if name in names else none for name in _SHARD_COLUMNS}
         means = {name[len(_MEAN) :]: table[name].to_numpy() for name in names if name.startswith(_MEAN)}
         attempts = {n[len(_ATTEMPT) :]: table[n].to_numpy() for n in names if n.startswith(_ATTEMPT)}
         if with_attempts and (attempts.keys() != set(FILE_KINDS) or not set(_SHARD_COLUMNS) <= set(names)):
             raise ValueError(f"its columns are {', '.join(names)}")
-        return cls(**columns, means=means, attempts=attempts)
+        with_bytes = table[_WITH_BYTES].to_numpy() if _WITH_BYTES in names else None
+        return cls(**columns, with_bytes=with_bytes, means=means, attempts=attempts)

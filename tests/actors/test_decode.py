@@ -1,5 +1,6 @@
 """The stage: order, failures one by one, limits, overlap of fetching and decoding."""
 
+import contextlib
 import dataclasses
 import io
 import threading
@@ -27,7 +28,7 @@ CONFIG = DecodeConfig(frame_size=SMALL, timeout_seconds=8.0, memory_limit_bytes=
 media = FetchedMedia.of_bytes
 
 
-def row(video_id: str, size_bytes: int = 1) -> Row:
+def row(video_id: str, size_bytes: int | None = 1) -> Row:
     return Row(item=CatalogItem(video_id=video_id, version=1, uri=video_id, size_bytes=size_bytes, etag=""))
 
 
@@ -90,6 +91,20 @@ def test_bad_items_become_failures_and_all_others_stay_good_in_order(stage: Deco
     assert good.facts.duration_seconds == pytest.approx(2.0, abs=0.05)
     assert outcomes[2].facts.has_audio is False  # type: ignore[union-attr]  # checked above
     assert outcomes[4].facts.has_video is False  # type: ignore[union-attr]
+
+
+def test_a_file_that_the_catalog_knows_to_be_empty_is_not_fetched() -> None:
+    fetched: list[str] = []
+
+    def fetch(item: CatalogItem) -> FetchedMedia:
+        fetched.append(item.video_id)
+        return media(b"")
+
+    with contextlib.closing(DecodeStage(CONFIG, fetch, stand_ins.decode_or_misbehave)) as stage:
+        rows = [row("known", size_bytes=0), row("unknown", size_bytes=None), row("also", size_bytes=0)]
+        outcomes = stage(rows, [True] * 3, [True] * 3)
+    assert kinds(outcomes) == [FailureKind.NO_BYTES, FailureKind.CORRUPT, FailureKind.NO_BYTES]
+    assert fetched == ["unknown"]
 
 
 def test_a_retry_changes_nothing(stage: DecodeStage) -> None:

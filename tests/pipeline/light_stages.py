@@ -198,7 +198,12 @@ def _all_specs(log: Path, prompt: str, encoder: str, seconds: float) -> Specs:
 
 
 def light_catalog(
-    output: str, video_ids: Sequence[str], *, shard_size: int, titles: Mapping[str, str] | None = None
+    output: str,
+    video_ids: Sequence[str],
+    *,
+    shard_size: int,
+    titles: Mapping[str, str] | None = None,
+    size_bytes: int = 1,
 ) -> "Catalog":
     """Lists the ids as if they were files of a source."""
     # Here: every worker imports this module, and a store's errors take as long to import as numpy.
@@ -208,7 +213,7 @@ def light_catalog(
     from storage.stores import Store
 
     store = Store.open(output)
-    listing = [SourceItem(video_id=one, uri=f"light://{one}", size_bytes=1, etag="1") for one in video_ids]
+    listing = [SourceItem(video_id=one, uri=f"light://{one}", size_bytes=size_bytes, etag="1") for one in video_ids]
     metadata = [(one, Metadata(title=title)) for one, title in titles.items()] if titles is not None else None
     refresh(store, listing, metadata, "light://", shard_size, lambda shard_id: 1)
     catalog = Catalog.open(store)

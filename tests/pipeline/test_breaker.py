@@ -34,6 +34,16 @@ def test_different_kinds_are_not_added_up() -> None:
     assert breaker.tripped is None
 
 
+def test_files_that_the_catalog_knows_to_be_empty_neither_trip_it_nor_hide_others() -> None:
+    breaker = Breaker(SMALL)
+    for number in range(1000):
+        breaker.record(["no_bytes"])
+        if number % 50 == 0:
+            breaker.record(["forbidden"] if number >= 500 else [])
+    assert breaker.tripped == "forbidden"
+    assert breaker.rows == 20
+
+
 def test_a_retry_runs_without_it() -> None:
     breaker = Breaker(SMALL, enabled=False)
     for _ in range(100):

@@ -35,6 +35,21 @@ def test_credentials_that_expire_in_the_last_rows_commit_nothing_false() -> None
     assert {shard_id for _, _, shard_id, _ in tables.files} == {f"{shard:08d}" for shard in range(11)}
 
 
+def test_a_shard_of_files_that_the_catalog_knows_to_be_empty_is_committed_at_once() -> None:
+    tables = MemoryTables()
+    plan = plan_for(tables, 30)
+    breaker = Breaker(BreakerConfig(max_error_share=0.2, window_rows=20, min_rows=5))
+    committer = committer_for(plan, tables, MemoryJournal(), breaker)
+    empty = {stage: failure("decode", FailureKind.NO_BYTES) for stage in SPECS}
+    for shard in range(30):
+        lines = lines_of(plan, f"{shard:08d}")
+        committer.add([line if line.is_header else replace(line, outcomes=empty) for line in lines])
+        assert committer.committed_shards == shard + 1
+    committer.finish()
+    assert breaker.tripped is None
+    assert committer.failed_rows == committer.rows == committer.errors["no_bytes"] > 30
+
+
 def test_a_journal_does_not_wait_for_a_commit_that_hangs() -> None:
     """A signal has two seconds to a journal, however long a store takes to write a shard."""
 

@@ -1,5 +1,6 @@
 """What goes first, and that every shard goes once whatever goes first."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,4 +97,8 @@ def test_tasks_are_those_of_the_plan_with_what_is_there_already() -> None:
     assert [task.shard_id[-1] for task in media] == ["1", "3"]
     assert [task.shard_id[-1] for task in texts] == ["0", "2"]
     assert (media.stages(), texts.stages()) == ({"decode", "caption", "embed"}, {"embed"})
+    empty = replace(tasks, empty=np.array([True, True, False, False]))
+    media, texts = empty.split(["decode", "caption"])
+    assert [task.shard_id[-1] for task in media] == ["3"], "nothing of shard 1 is looked at"
+    assert [task.shard_id[-1] for task in texts] == ["0", "1", "2"]
     assert [task.shard_id[-1] for task in tasks.where(lambda shard_id: shard_id > "00000001")] == ["2", "3"]

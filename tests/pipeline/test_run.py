@@ -22,6 +22,7 @@ from storage.journals import Journal
 from storage.stage_tables import StageTables
 from storage.stores import Store
 from tests.pipeline.drivers import last_report
+from tests.pipeline.light import nothing
 from tests.pipeline.light_stages import POOL, light_catalog, light_specs
 from tests.pipeline.runs import committed, run_light, stage_files
 from tests.pipeline.scraping import Scrape, until
@@ -71,6 +72,23 @@ def test_every_item_has_one_line_in_every_stage_and_the_missing_one_an_error(und
     assert tables["caption"]["missing"]["stage"] == "decode"
     assert str(tables["caption"]["clip-07"]["text"]).startswith("clip-07: a shade of")
     assert sorted(reads(log)) == sorted([*IDS, "missing"])
+
+
+def test_empty_files_are_failures_of_one_kind_that_no_worker_of_media_is_started_for(tmp_path: Path) -> None:
+    """However many there are: neither does the breaker trip, whose share and window are small here."""
+    output, log = tmp_path / "out", tmp_path / "reads"
+    ids = [f"empty-{number:03d}" for number in range(120)]
+    light_catalog(str(output), ids, shard_size=20, size_bytes=0, titles={ids[0]: "a title"})
+    specs = {name: replace(spec, build=nothing) if spec.is_media else spec for name, spec in light_specs(log).items()}
+    report = run_light(output, specs)
+    assert (report.items_run, report.items_with_errors, report.shards_committed, report.stopped) == (120, 120, 6, None)
+    tables = committed(output, specs)
+    for stage in ("decode", "caption", "transcribe"):
+        assert {(line["stage"], line["kind"]) for line in tables[stage].values()} == {("decode", "no_bytes")}
+        assert tables[stage].keys() == set(ids)
+    assert tables["embed"][ids[0]]["metadata"]["vector"] is not None  # type: ignore[index] # a view
+    assert tables["embed"][ids[1]]["video"]["vector"] is None  # type: ignore[index] # likewise
+    assert reads(log) == []
 
 
 def test_the_ledger_prices_what_each_pool_held(undisturbed: tuple[Path, Path]) -> None:

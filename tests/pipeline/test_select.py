@@ -5,6 +5,7 @@ from dataclasses import replace
 from pipeline.plan import ShardTask
 from pipeline.select import Tables, select_rows
 from records.errors import FailureKind
+from records.failures import known_failure
 from records.items import Metadata
 from records.outcomes import Outcome
 from records.schemas import StageRow
@@ -49,6 +50,25 @@ def test_a_missing_file_runs_every_line_and_reads_what_is_stored() -> None:
     assert rows[0].metadata == Metadata(title="t")
     assert rows[1].metadata == Metadata()
     assert rows[0].outcomes == {"caption": outcome("caption", "a")}
+
+
+def test_a_line_whose_file_is_known_to_be_empty_has_failed_before_anything_runs() -> None:
+    empty = replace(item("e"), size_bytes=0)
+    unknown = replace(item("u"), size_bytes=None)
+    targets = {"decode": 0, "caption": 0, "embed": 0}
+
+    def outcomes(targets: dict[str, int]) -> list[dict[str, object]]:
+        task = ShardTask(shard_id="00000000", targets=targets, existing={})
+        items = {0: empty, 1: unknown, 2: item("a")}
+        rows = select_rows(task=task, items=items, metadata={}, titles={}, tables={}, specs=SPECS)
+        assert [row.pending for row in rows] == [tuple(targets)] * 3
+        assert rows[1].outcomes == rows[2].outcomes == {}
+        return [dict(rows[0].outcomes)]
+
+    (found,) = outcomes(targets)
+    assert found.keys() == {"decode", "caption"}, "its title still has a vector"
+    assert found["decode"] == found["caption"] == known_failure(empty)
+    assert outcomes({"caption": 0}) == [{"caption": known_failure(empty)}]
 
 
 def test_a_retry_runs_the_failed_lines_of_the_kinds_asked_for_and_what_reads_them() -> None:

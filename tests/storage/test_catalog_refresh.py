@@ -54,8 +54,23 @@ def test_any_history_equals_a_dictionary(
         assert change.new + change.returned == len(model.live.keys() - before.keys())
         counts = [len(catalog.read_shard(one)) - len(catalog.removed(one)) for one in catalog.shard_ids()]
         assert catalog.live_counts().tolist() == counts
+        shards = [catalog.read_shard(one) for one in catalog.shard_ids()]
+        assert catalog.files.empty().tolist() == [all(item.size_bytes == 0 for item in shard) for shard in shards]
         assert change.changed == sum(model.live[key] != before[key] for key in model.live.keys() & before.keys())
         assert change.unchanged == sum(model.live[key] == before[key] for key in model.live.keys() & before.keys())
+
+
+def test_shards_of_a_catalog_from_before_are_not_taken_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.catalog_writer.CatalogWriter._with_bytes", lambda self: None)
+        run(store, [("a", (0, "e1"))], None, 1)
+    assert opened(store).files.with_bytes is None
+    assert opened(store).files.empty().tolist() == [False]
+    run(store, [("a", (0, "e1")), ("b", (0, "e1")), ("c/d", (1, "e1"))], None, 1)
+    assert opened(store).files.empty().tolist() == [False, True, False]
 
 
 @settings(max_examples=10, deadline=None)
