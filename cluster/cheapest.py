@@ -1,13 +1,22 @@
-"""The cheapest cluster of one or two node types that meets a deadline, out of a price table: pure, no Ray."""
+"""The cheapest cluster that meets a deadline, out of all mixes of the node types of a price table: pure, no Ray."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from cluster.loads import Cluster, StageLoad
-from cluster.packing import Need, NodeType
-from cluster.sizing import Sizing, least_seconds, size_pools
+from cluster.packing import Need, NodeType, room
+from cluster.sizing import Sizing, size_pools, start_seconds
 from records.errors import UserError
+
+MOST_CLUSTERS = 2_000_000
+"""Clusters that are looked at. A table that allows more is mixed of fewer types at a time, but always of two."""
+MOST_SIZED = 1_000
+"""Of those as many as are sized, the cheapest first by a bound: some hundredths of a second each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,55 +41,93 @@ class Work:
     """What runs beside the pools."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Candidate:
-    counts: Mapping[Offer, int]
-    cost: float
-    """For a candidate that is not sized yet, less than it can really cost."""
-    seconds: float
-
-    def __lt__(self, other: "_Candidate") -> bool:
-        return (self.cost, self.seconds) < (other.cost, other.seconds)
+    offers: Sequence[Offer]
+    counts: Sequence[int]
+    """Nodes of each offer."""
+    least_seconds: float
+    least_cost: float
 
 
 def cheapest(offers: Sequence[Offer], work: Work) -> Sizing:
-    """The cluster of one or two node types on which the work costs least and is done in time.
+    """The cluster on which the work costs least and is done in time.
 
-    Every such cluster is looked at, cheapest first by a bound that none can undercut. One of three types or more may be
-    cheaper, as two accelerators beside nodes without: it is not looked at unless none of one or two is fast enough.
-    Then all types together are taken, less what is not needed; that need not be the cheapest.
+    It is the cheapest of all mixes of up to `types_at_once` node types, unless `MOST_SIZED` of them had to be sized,
+    whose bound was lower than the cost of the best of them: then it is that. Where no such mix is in time, all types
+    together are taken, less what is not needed; that need not be the cheapest.
 
     Raises:
         UserError: No cluster of these nodes holds every stage, or none is fast enough.
     """
-    bounded = sorted(_bounds(_pairs(offers), work))
     best: tuple[float, Sizing] | None = None
-    for candidate in bounded:
-        if best is not None and candidate.cost >= best[0]:
+    for candidate in _candidates(offers, work):
+        if best is not None and candidate.least_cost >= best[0]:
             break
-        sizing = _sized(candidate.counts, work)
+        counts = dict(zip(candidate.offers, candidate.counts, strict=True))
+        sizing = _sized(counts, work)
         if sizing is not None and sizing.seconds(work.items) <= work.deadline_seconds:
-            cost = sizing.seconds(work.items) / 3600 * _price(candidate.counts)
+            cost = sizing.seconds(work.items) / 3600 * _price(counts)
             if best is None or cost < best[0]:
                 best = (cost, sizing)
     return best[1] if best is not None else _of_all(offers, work)
 
 
-def _pairs(offers: Sequence[Offer]) -> Iterator[dict[Offer, int]]:
-    """Every cluster of one or two node types, each once."""
-    for offer in offers:
-        yield from ({offer: count} for count in range(1, offer.most + 1))
-    for one, other in itertools.combinations(offers, 2):
-        for here, there in itertools.product(range(1, one.most + 1), range(1, other.most + 1)):
-            yield {one: here, other: there}
+def types_at_once(offers: Sequence[Offer]) -> int:
+    """Of how many node types clusters are mixed: of as many as make no more than `MOST_CLUSTERS`."""
+    clusters, types = 0, 0
+    for types in range(1, len(offers) + 1):
+        clusters += sum(math.prod(offer.most for offer in mixed) for mixed in itertools.combinations(offers, types))
+        if clusters > MOST_CLUSTERS and types > 2:
+            return types - 1
+    return types
 
 
-def _bounds(clusters: Iterator[Mapping[Offer, int]], work: Work) -> Iterator[_Candidate]:
-    """The clusters that may be in time, with the least that each can cost: all stages at once, no worker idle."""
-    for counts in clusters:
-        seconds = least_seconds(work.loads, _cluster(counts, work), work.items)
-        if seconds <= work.deadline_seconds:
-            yield _Candidate(counts=counts, cost=seconds / 3600 * _price(counts), seconds=seconds)
+def _candidates(offers: Sequence[Offer], work: Work) -> list[_Candidate]:
+    """The clusters that may be in time, those first that may cost least, `MOST_SIZED` at most."""
+    sizes = range(1, types_at_once(offers) + 1)
+    found = [one for size in sizes for mixed in itertools.combinations(offers, size) for one in _mixes(mixed, work)]
+    return sorted(found, key=lambda one: (one.least_cost, one.least_seconds))[:MOST_SIZED]
+
+
+def _mixes(offers: Sequence[Offer], work: Work) -> Iterator[_Candidate]:
+    """Clusters with at least one node of each of these types, with the least that each can take and cost."""
+    counts = np.indices([offer.most for offer in offers]).reshape(len(offers), -1).T + 1
+    seconds = start_seconds(work.loads) + work.items * _least_per_item(offers, counts, work.loads)
+    cost = seconds / 3600 * (counts @ np.array([offer.price_per_hour for offer in offers]))
+    order = np.lexsort((seconds, cost))
+    for index in order[seconds[order] <= work.deadline_seconds][:MOST_SIZED]:
+        yield _Candidate(offers, counts[index].tolist(), float(seconds[index]), float(cost[index]))
+
+
+def _least_per_item(
+    offers: Sequence[Offer], counts: npt.NDArray[np.int64], loads: Sequence[StageLoad]
+) -> npt.NDArray[np.float64]:
+    """Seconds an item that no sizes on these clusters go below, in whatever phases; inf where a stage has no room.
+
+    A rate takes so many cores, GPUs, slots and bytes, and workers of each stage, as `cluster.sizing` counts them: none
+    is there more often than all nodes have it, and over all phases each stage takes its part once.
+    """
+    least = np.zeros(len(counts))
+    for supply, demand in _supplies([offer.type for offer in offers], loads):
+        there = counts @ np.array(supply, dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            least = np.maximum(least, np.where(there > 0, demand / there, np.inf))
+    return least
+
+
+def _supplies(types: Sequence[NodeType], loads: Sequence[StageLoad]) -> Iterator[tuple[list[float], float]]:
+    """What a node of each type has of something, and what an item takes of it in seconds."""
+    yield [one.cpus for one in types], sum(load.cpu_seconds for load in loads)
+    yield [one.cpus for one in types], sum(load.seconds * load.need.cpus for load in loads)
+    if any(load.need.memory_bytes for load in loads):
+        yield [one.memory_bytes for one in types], sum(load.seconds * load.need.memory_bytes for load in loads)
+    for wanted in {load.need.accelerator for load in loads if load.need.gpus}:
+        gpus = [one.gpus if wanted is None or one.accelerator in (None, wanted) else 0 for one in types]
+        taking = [load for load in loads if load.need.gpus and wanted in (None, load.need.accelerator)]
+        yield [float(count) for count in gpus], sum(load.gpu_seconds for load in taking)
+    for load in loads:
+        yield [room(load.need, one) for one in types], load.seconds
 
 
 def _of_all(offers: Sequence[Offer], work: Work) -> Sizing:

@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cluster.capacity import Capacity
-from cluster.packing import NodeType
+from cluster.packing import UNLIMITED, NodeType
 
 ACCELERATOR_LABEL = "ray.io/accelerator-type"
 GROUP_LABEL = "ray.io/node-group"
 NODE_LABEL = "ray.io/node-id"
-
-UNLIMITED = 1_000_000
-"""Workers that ask for nothing, on one node."""
 
 _MOST_BYTES = 2**44
 """Memory of a node where a group does not say."""

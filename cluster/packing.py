@@ -16,6 +16,8 @@ from scipy.sparse import csr_array
 
 UNITS = 10_000
 """Parts of a CPU or GPU that are told apart, as Ray does: sums of shares are then exact."""
+UNLIMITED = 1_000_000
+"""Workers that ask for nothing, on one node."""
 _MEMORY_UNIT = 2**20
 MAX_VARIABLES = 20_000
 SOLVER_SECONDS = 5.0
@@ -133,6 +135,11 @@ def engines_fit(workers: Sequence[tuple[Need, int]], nodes: Nodes) -> bool:
     engines = [(need, count) for need, count in workers if need.gpus]
     most = sum(count for _, count in engines)
     return fits_in_order(engines, {type_: min(count, most) for type_, count in nodes.items() if type_.gpus})
+
+
+def room(need: Need, type_: NodeType) -> int:
+    """How many such workers one such node holds, alone on it."""
+    return _room(_kind(need, UNLIMITED), _node(type_))
 
 
 def _take_in_order(kind: _Kind, there: Sequence[_Node]) -> bool:
