@@ -24,6 +24,7 @@ from pipeline.placement import Placement
 from pipeline.pool_watch import PoolWatch
 from pipeline.ray_nodes import NodesSeen
 from pipeline.rerun import Rerun
+from pipeline.resizing import resizing
 from pipeline.stacks import log_stacks
 from pipeline.stats import RunStats
 from pipeline.stop import DrainOver, PassOver, StopFlag, leave_now
@@ -129,7 +130,7 @@ class Phase:
             )
             self._nodes, self._gave_up = NodesSeen(), False
             try:
-                with self.pools.watching():
+                with self.pools.watching(), resizing(self.graph.config.shrink_seconds):
                     self._take_all(self.graph.build(tasks, one_by_one=one_by_one))
             except PassOver:
                 self._gave_up = True
@@ -214,7 +215,7 @@ class Phase:
                 logger.warning("%d nodes are gone and nothing moves: placing the stages anew on what is left", gone)
                 self._watchdog = None  # of this pass, which is given up once
                 self.flag.end_pass()
-        self.pools.hear(state.workers)
+        self.pools.hear(state.workers, state.loading, gate_is_full=state.is_full)
         self.limits.observe(issued=state.rows_issued, arrived=arrived, workers=self.pools.living())
         lost = self.why_stop()
         if lost is not None and self.flag.set(lost):

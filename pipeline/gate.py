@@ -63,8 +63,12 @@ class GateState:
     """Rows let in so far in this pass."""
     workers: Mapping[str, int]
     """Stage to its workers that live now."""
+    loading: Mapping[str, int] = field(default_factory=dict)
+    """Those of them that are not ready."""
     seen: Sequence[WorkerSeen] = ()
     """Each worker as it was last heard of."""
+    is_full: bool = False
+    """Whether a shard waits because as many rows or shards are out as may be."""
     last_start_errors: Mapping[str, str] = field(default_factory=dict)
     """Stage to why a worker of it could not start last, also where another could since."""
 
@@ -90,6 +94,7 @@ class Gate:
         self._issued: dict[str, int] = {}
         self._rows_issued = 0
         self._rows_back = self._shards_back = 0
+        self._waiting = 0
         self._last_progress = time.monotonic()
         self._stopped = False
         self._changed = asyncio.Condition()
@@ -113,11 +118,14 @@ class Gate:
         async with self._changed:
             while not self._stopped and not self._issued.keys() & shards.keys() and not self._has_room(shards):
                 timeout = self._last_progress + self._config.stall_seconds - time.monotonic()
+                self._waiting += 1
                 try:
                     await asyncio.wait_for(self._changed.wait(), max(timeout, 0.1))
                 except TimeoutError:
                     if time.monotonic() - self._last_progress >= self._config.stall_seconds:
                         break
+                finally:
+                    self._waiting -= 1
             if self._issued.keys() & shards.keys():
                 return True
             if self._stopped:
@@ -150,11 +158,14 @@ class Gate:
             WorkerSeen(stage=stage, worker=worker, state=state, silent_seconds=now - last)
             for worker, (stage, state, last) in self._beats.items()
         ]
+        heard = [one for one in seen if one.silent_seconds <= HELD_SECONDS]
         return GateState(
             start_errors=self._start_errors,
             rows_issued=self._rows_issued,
-            workers=Counter(one.stage for one in seen if one.silent_seconds <= HELD_SECONDS),
+            workers=Counter(one.stage for one in heard),
+            loading=Counter(one.stage for one in heard if one.state.phase != "ready"),
             seen=[one for one in seen if one.silent_seconds <= HELD_SECONDS or one.state.busy_seconds > 0],
+            is_full=self._waiting > 0,
             last_start_errors=self._last_start_errors,
         )
 

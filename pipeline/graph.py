@@ -62,9 +62,12 @@ class GraphConfig:
     """How long nothing may move once every stage has workers: no row let in or back, no call that ends."""
     place_anew_seconds: float = 60.0
     """How long nothing may move once nodes are gone, and no worker loads or works, before the rest is placed anew."""
+    shrink_seconds: float = 900.0
+    """How long a pool must have had less work than workers before those that are not needed go; at least three times as
+    long as its first worker took to be there."""
 
     def __post_init__(self) -> None:
-        seconds = min(self.start_timeout_seconds, self.stuck_seconds, self.place_anew_seconds)
+        seconds = min(self.start_timeout_seconds, self.stuck_seconds, self.place_anew_seconds, self.shrink_seconds)
         if min(self.block_rows, self.text_block_rows, self.max_reads) < 1 or seconds <= 0:
             raise ValueError("graph: block_rows, text_block_rows, max_reads and the times must be positive")
         if self.task_retries < 0 or self.start_tries < 1:
@@ -236,8 +239,8 @@ def configure_ray_data(config: GraphConfig) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = False
-    # A worker that has loaded a model for a minute is kept until its stage has no more input: Ray Data would let it go
-    # in the first moment in which its pool is less than half busy.
+    # Ray Data would let a worker that has loaded a model for a minute go in the first moment in which its pool is less
+    # than half busy: pipeline.pool_sizes judges by minutes.
     context.autoscaling_config.actor_pool_util_downscaling_threshold = -1.0
     # A hundred lines for each lost block; what matters of it, the driver says in its own words.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)

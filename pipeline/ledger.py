@@ -27,6 +27,9 @@ class LedgerLine:
     """Without a block to work on."""
     blocked_share: float
     """Held back for what comes after it."""
+    gate_share: float
+    """Without a block, and none on its way to it, since the gate let no further row in: those that are out wait in
+    later stages, or for the driver."""
     loading_share: float
     other_share: float
     """With a block and not busy: blocks on their way, and lines that pass through."""
@@ -76,7 +79,7 @@ def _asked_seconds(time: PoolTime) -> float:
 def _line(stats: StageStats, time: PoolTime, shape: WorkerShape, prices: ClusterPrices | None) -> LedgerLine:
     held = time.loading_seconds + time.ready_seconds
     whole = held or 1.0  # a pool that never got a node has no shares
-    idle = time.starved_seconds + time.blocked_seconds
+    idle = time.starved_seconds + time.blocked_seconds + time.gate_seconds
     busy = min(stats.busy_seconds, max(time.ready_seconds - idle, 0.0))
     with_block = max(time.ready_seconds - idle - busy, 0.0)
     blocked = time.blocked_seconds + min(time.held_back_seconds, with_block)
@@ -89,6 +92,7 @@ def _line(stats: StageStats, time: PoolTime, shape: WorkerShape, prices: Cluster
         busy_share=busy / whole,
         starved_share=time.starved_seconds / whole,
         blocked_share=blocked / whole,
+        gate_share=time.gate_seconds / whole,
         loading_share=time.loading_seconds / whole,
         other_share=(with_block - min(time.held_back_seconds, with_block)) / whole,
         gpu_seconds_per_1000=held * shape.gpus / items * 1000,
@@ -121,14 +125,14 @@ def ledger_markdown(
         "Shares of the time for which a pool's workers were on nodes, loading included; waiting is the share, of the "
         "time since they were asked for, before that: it holds nothing and costs nothing.",
         "",
-        "| stage | workers | busy | starved | blocked | loading | other | waiting | GPU s / 1,000 | tokens/s "
+        "| stage | workers | busy | starved | blocked | gate | loading | other | waiting | GPU s / 1,000 | tokens/s "
         f"| price / 1,000{unit} |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for stage, line in ledger.items():
         shares = (
-            line.busy_share, line.starved_share, line.blocked_share, line.loading_share, line.other_share,
-            line.waiting_share,
+            line.busy_share, line.starved_share, line.blocked_share, line.gate_share, line.loading_share,
+            line.other_share, line.waiting_share,
         )  # fmt: skip
         tokens = f"{line.tokens_per_second:.1f}" if line.tokens_per_second is not None else "-"
         price = f"{line.price_per_1000:.4g}" if line.price_per_1000 is not None else "-"

@@ -1,12 +1,12 @@
 """How the workers of each pool spent their time, as Ray Data's scheduler sees them: looked at from its own loop.
 
 A worker that was asked for waits until its heart beats on some node, then loads until it is ready: Ray calls it pending
-all that time (2.60). One without a block in hand is starved, or blocked where the scheduler holds its pool back for
-what comes after it. What it does with a block, its own busy clock says (`spent` in the flow).
+all that time (2.60). One without a block in hand is blocked where the scheduler holds its pool back for what comes
+after it, or where the gate lets nothing in because as many rows are out as may be, and no stage before it has a block:
+they are all further down. Else it is starved. What it does with a block, its own busy clock says (`spent` in the flow).
 """
 
 import contextlib
-import dataclasses
 import re
 import threading
 import time
@@ -34,9 +34,11 @@ class PoolTime:
     """On a node and not ready yet: waiting for its turn on a GPU, or loading the model."""
     ready_seconds: float = 0.0
     starved_seconds: float = 0.0
-    """Of those ready: without a block, and none held back."""
+    """Of those ready: without a block, and neither held back nor behind the gate."""
     blocked_seconds: float = 0.0
     """Of those ready: without a block, while the pool is held back for what comes after it."""
+    gate_seconds: float = 0.0
+    """Of those ready: without a block, while the gate lets none in and no stage before has one."""
     held_back_seconds: float = 0.0
     """Of those ready: with a block, while the pool is held back; they may be busy with it all the same."""
     most_workers: int = 0
@@ -55,6 +57,8 @@ class PoolNow:
     """Those of the running ones without a block."""
     held_back: bool
     """Whether the scheduler gives it no block, or takes none of its outputs, for what comes after it."""
+    queued: int = 0
+    """Blocks that wait for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,37 +82,52 @@ class PoolWatch:
     _times: dict[str, PoolTime] = field(default_factory=dict)
     _now: dict[str, PoolWorkers] = field(default_factory=dict)
     _alive: Mapping[str, int] = field(default_factory=dict)
+    _loading: Mapping[str, int] = field(default_factory=dict)
+    _gate_is_full: bool = False
     _last: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self, pools: Callable[[], Iterable[PoolNow]]) -> None:
-        """Counts the time since the last look for the pools as they are; at most every `LOOK_SECONDS`."""
+        """Counts the time since the last look for the pools as they are; at most every `LOOK_SECONDS`.
+
+        Args:
+            pools: Gives them, upstream first.
+        """
         with self._lock:
             now = self.clock()
             if self._last is not None and now - self._last < LOOK_SECONDS:
                 return
             passed, self._last = now - (self._last if self._last is not None else now), now
             self._now = dict.fromkeys(self._times, PoolWorkers())
+            waits_for_rows = True
             for pool in pools():
-                self._count(pool, passed)
+                waits_for_rows &= not pool.queued
+                self._count(pool, passed, at_gate=waits_for_rows and self._gate_is_full)
+                waits_for_rows &= pool.running == pool.idle
 
-    def hear(self, alive: Mapping[str, int]) -> None:
-        """Takes how many workers of each stage live on a node now, ready or not, as their heartbeats say."""
-        with self._lock:
-            self._alive = alive
+    def hear(self, alive: Mapping[str, int], loading: Mapping[str, int], *, gate_is_full: bool = False) -> None:
+        """Takes what the gate knows now.
 
-    def living(self) -> dict[str, int]:
-        """Stage to its workers that hold a place on a node: heard of lately, and no more than Ray has.
-
-        A heart is heard of for a while after its end; where a stage's input is over, Ray's pool is gone at once.
+        Args:
+            alive: Stage to its workers that live on a node, ready or not, as their heartbeats say.
+            loading: Those of them that are not ready.
+            gate_is_full: Whether shards wait there because as many rows are out as may be.
         """
         with self._lock:
-            has = {stage: sum(dataclasses.astuple(workers)) for stage, workers in self._now.items()}
-            return {stage: min(count, has.get(stage, count)) for stage, count in self._alive.items()}
+            self._alive, self._loading, self._gate_is_full = alive, loading, gate_is_full
 
-    def _count(self, pool: PoolNow, seconds: float) -> None:
+    def living(self) -> dict[str, int]:
+        """Stage to its workers that hold a place on a node: heard of lately, and no more than Ray has there.
+
+        A heart is heard of for a while after its end; Ray knows at once that a worker has died, or that a pool is over.
+        """
+        with self._lock:
+            there = {stage: now.loading + now.idle + now.working for stage, now in self._now.items()}
+            return {stage: min(count, there.get(stage, count)) for stage, count in self._alive.items()}
+
+    def _count(self, pool: PoolNow, seconds: float, *, at_gate: bool) -> None:
         total = self._times.setdefault(pool.stage, PoolTime())
-        loading = min(pool.pending, max(self._alive.get(pool.stage, 0) - pool.running, 0))
+        loading = min(pool.pending, self._loading.get(pool.stage, 0))
         self._now[pool.stage] = PoolWorkers(
             waiting=pool.pending - loading, loading=loading, idle=pool.idle, working=pool.running - pool.idle
         )
@@ -119,6 +138,8 @@ class PoolWatch:
         if pool.held_back:
             total.blocked_seconds += pool.idle * seconds
             total.held_back_seconds += (pool.running - pool.idle) * seconds
+        elif at_gate:
+            total.gate_seconds += pool.idle * seconds
         else:
             total.starved_seconds += pool.idle * seconds
 
@@ -135,7 +156,7 @@ class PoolWatch:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Watches the executions that are built and run while the context is open."""
-        self._last, self._alive = None, {}
+        self._last, self._alive, self._loading, self._gate_is_full = None, {}, {}, False
         watch = self
 
         class Callback(ExecutionCallback):
@@ -162,16 +183,21 @@ def pools_of(topology: Mapping[Any, Any]) -> Iterator[PoolNow]:
     Args:
         topology: Ray Data's operators, each with its state; those of stages bear the stage's name.
     """
+    for stage, operator, pool in stage_pools(topology):
+        info = pool.get_actor_info()
+        yield PoolNow(
+            stage=stage,
+            pending=info.pending + info.restarting,
+            running=info.running,
+            idle=info.idle,
+            held_back=operator._in_task_submission_backpressure or operator._in_task_output_backpressure,
+            queued=topology[operator].total_enqueued_input_blocks(),
+        )
+
+
+def stage_pools(topology: Mapping[Any, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Each stage that is not over, with Ray Data's operator and pool of it."""
     for operator in topology:
-        named = _STAGE.search(operator.name)
-        if named is None or not operator.get_autoscaling_actor_pools():
-            continue
-        info = operator.get_actor_info()
-        if not operator.has_completed():
-            yield PoolNow(
-                stage=named[1],
-                pending=info.pending + info.restarting,
-                running=info.running,
-                idle=info.idle,
-                held_back=operator._in_task_submission_backpressure or operator._in_task_output_backpressure,
-            )
+        named, pools = _STAGE.search(operator.name), operator.get_autoscaling_actor_pools()
+        if named is not None and pools and not operator.has_completed():
+            yield named[1], operator, pools[0]

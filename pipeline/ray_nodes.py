@@ -6,9 +6,13 @@ from typing import Any
 
 import ray
 from ray._private.state import state
+from ray.core.generated import common_pb2
 
 RayNode = Mapping[str, Any]
-"""Its `NodeID`, `Alive`, `Resources`, `Labels` and addresses."""
+"""Its `NodeID`, `Alive`, `DeathReason`, `Resources`, `Labels` and addresses."""
+
+GIVEN_BACK: int = common_pb2.NodeDeathInfo.Reason.AUTOSCALER_DRAIN_IDLE  # type: ignore[attr-defined]
+"""The death of a node that the autoscaler took away because nothing was on it."""
 
 
 def all_nodes() -> list[RayNode]:
@@ -44,7 +48,9 @@ class NodesSeen:
     _seen: set[str] = field(default_factory=set)
 
     def gone(self) -> int:
-        """How many of them are not there now."""
-        live = live_node_ids()
+        """How many of them are not there now, those left out that went because they held nothing."""
+        nodes = all_nodes()
+        live = {node["NodeID"] for node in nodes if node["Alive"]}
         self._seen |= live
-        return len(self._seen - live)
+        given_back = {node["NodeID"] for node in nodes if not node["Alive"] and node["DeathReason"] == GIVEN_BACK}
+        return len(self._seen - live - given_back)

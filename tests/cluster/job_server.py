@@ -10,17 +10,21 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 from ray.job_submission import JobStatus, JobSubmissionClient
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from tests.cluster.autoscaling_host import end_session
 from tests.cluster.files import ROOT
 from tests.pipeline.drivers import PATIENCE_SECONDS, reaches
 from tests.pipeline.scraping import METRICS_MS
+
+T = TypeVar("T")
 
 START_SECONDS = 180.0
 LOOK_SECONDS = 0.2
@@ -81,8 +85,9 @@ class JobServer:
         self.process.wait(PATIENCE_SECONDS)
 
     def submit(self, entrypoint: str) -> Job:
-        """Submits a command as `ray job submit` does."""
-        return Job(self.address, JobSubmissionClient(self.address).submit_job(entrypoint=entrypoint))
+        """Submits a command as `ray job submit` does; on a busy machine the head has no agent for it at first."""
+        client = JobSubmissionClient(self.address)
+        return Job(self.address, _once_there(lambda: client.submit_job(entrypoint=entrypoint)))
 
     def run(self, entrypoint: str) -> tuple[JobStatus, str]:
         """Submits a command and follows its log; returns how it ended and what it said."""
@@ -97,11 +102,15 @@ class JobServer:
 
 
 @contextlib.contextmanager
-def job_server(*, gpus: int = 0, as_pod: bool = False, **variables: str) -> Iterator[JobServer]:
+def job_server(
+    *, cpus: int = 6, gpus: int = 0, as_pod: bool = False, others: Sequence[str] = (), **variables: str
+) -> Iterator[JobServer]:
     """Starts Ray as its image would: this Python is the PATH's, and the project can be imported from anywhere.
 
     Args:
-        gpus: That are only counted.
+        cpus: Of the head.
+        gpus: Of the head; they are only counted.
+        others: Options of `ray start` for each further node, which is no part of the head's pod.
         as_pod: As the first process of a PID namespace, in the shell in which KubeRay puts it (source: its
             controllers/ray/common/pod.go).
         variables: Of its environment.
@@ -112,30 +121,49 @@ def job_server(*, gpus: int = 0, as_pod: bool = False, **variables: str) -> Iter
     environment |= {**LOOPBACK, "RAY_worker_niceness": "0", "PATH": path, "PYTHONPATH": str(ROOT)}
     environment["RAY_metrics_report_interval_ms"] = str(METRICS_MS)
     environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # nobody moves elsewhere in the end
-    dashboard, agent, client, metrics = _free_ports(4)
+    dashboard, agent, client, metrics, gcs = _free_ports(5)
     command = [
-        RAY, "start", "--head", "--block", "--disable-usage-stats", "--port=0", f"--temp-dir={folder}",
-        "--node-ip-address=127.0.0.1", "--num-cpus=6", f"--num-gpus={gpus}", f"--object-store-memory={200 * 2**20}",
+        RAY, "start", "--head", "--block", "--disable-usage-stats", f"--port={gcs}", f"--temp-dir={folder}",
+        "--node-ip-address=127.0.0.1", f"--num-cpus={cpus}", f"--num-gpus={gpus}",
+        f"--object-store-memory={200 * 2**20}",
         f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
         f"--ray-client-server-port={client}", f"--metrics-export-port={metrics}",
     ]  # fmt: skip
     if as_pod:
         command = [*NAMESPACE, "/bin/bash", "-c", "--", f"ulimit -n 65536; {shlex.join(command)}"]
     head = subprocess.Popen(command, cwd=folder, env={**environment, **variables}, stdout=subprocess.DEVNULL)
+    nodes: list[subprocess.Popen[bytes]] = []
     try:
         server = JobServer(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{metrics}", head)
-        answers = retry_if_exception_type((ConnectionError, RuntimeError))
-        for attempt in Retrying(
-            stop=stop_after_delay(START_SECONDS), wait=wait_fixed(0.5), retry=answers, reraise=True
-        ):
-            with attempt:
-                assert head.poll() is None, f"Ray ended with {head.returncode}"
-                JobSubmissionClient(server.address).list_jobs()
+
+        def answers() -> None:
+            assert head.poll() is None, f"Ray ended with {head.returncode}"
+            JobSubmissionClient(server.address).list_jobs()
+
+        _once_there(answers)
+        for options in others:
+            join = [
+                RAY, "start", "--block", f"--address=127.0.0.1:{gcs}", "--node-ip-address=127.0.0.1",
+                "--disable-usage-stats", f"--dashboard-agent-listen-port={_free_ports(1)[0]}", *options.split(),
+                f"--object-store-memory={200 * 2**20}", "--min-worker-port=0", "--max-worker-port=0",
+            ]  # fmt: skip
+            nodes.append(
+                subprocess.Popen(join, cwd=folder, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+            )
         yield server
     finally:
+        for node in nodes:
+            end_session(node.pid)
+            node.wait()
         head.send_signal(signal.SIGKILL if as_pod else signal.SIGTERM)  # with it go the processes that it has started
         head.wait(60)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _once_there(ask: Callable[[], T]) -> T:
+    """What a job server answers, once it does."""
+    no_answer = retry_if_exception_type((ConnectionError, RuntimeError))
+    return Retrying(stop=stop_after_delay(START_SECONDS), wait=wait_fixed(0.5), retry=no_answer, reraise=True)(ask)
 
 
 def _free_ports(count: int) -> list[int]:

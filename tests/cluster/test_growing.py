@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from tests.cluster.autoscaling_host import GrowingCluster, growing_cluster, live
 from tests.cluster.disturbed import POOLS, Disturbed
 from tests.jobs.described import command
 from tests.pipeline.drivers import last_report
+from tests.pipeline.wrapped_stages import noted_lines
 
 PRICES = """\
 currency: EUR
@@ -80,6 +81,46 @@ def test_a_run_grows_from_a_head_alone_and_gives_its_nodes_back(
     assert {where[node] for node in run.nodes_of("caption")} == {"gpu"}
     assert len(set(run.nodes_of("caption"))) == 2
     assert len(run.nodes_of("caption")) == 2, "no worker was given up after its model had loaded"
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+def test_a_run_gives_nodes_back_that_it_does_not_need_and_goes_on(
+    tmp_path: Path, record_property: RecordProperty
+) -> None:
+    """One slow decoder feeds captioners on three nodes: one is enough, and whoever goes has had no row in hand."""
+    groups = [GROUPS[0], replace(GROUPS[1], max_nodes=3)]
+    settings = {
+        "node_groups": [asdict(group) for group in groups],
+        "pools": {
+            "decode": {"num_cpus": 1, "max_actors": 1},
+            "caption": {**POOLS["caption"], "num_gpus": 0.6, "max_actors": 3},
+            "transcribe": {"num_cpus": 0.25, "num_gpus": 0.2, "max_actors": 3},
+            "embed": POOLS["embed"],
+        },
+        "load_seconds": {"caption": 5},
+        "slow_while": {"decode": 0.5},
+        "graph": {"shrink_seconds": 10.0, "place_anew_seconds": 3.0},
+    }
+    (tmp_path / "slow").touch()
+    run = Disturbed(tmp_path, record_property, items=1600, seconds=0.01, settings=settings)
+    with growing_cluster(groups) as cluster:
+        driver = run.start(cluster.environment)
+
+        def gpu_nodes(count: int) -> bool:
+            return driver.reaches(lambda: groups_of(cluster)["gpu"] == count, look_seconds=0.5)
+
+        assert gpu_nodes(3), driver.said()[-3000:]
+        assert gpu_nodes(1), driver.said()[-3000:]
+        run.works(driver, run.done("caption") + 40)
+        (tmp_path / "slow").unlink()
+        assert driver.wait() == 0, driver.said()[-3000:]
+    run.check()
+    assert len(run.nodes_of("caption")) == 3, "none went before its time, and none had to come again"
+    assert "placing the stages anew" not in driver.said(), "nodes that were given back are not lost"
+    for note in ("reads", "caption.done"):
+        lines = noted_lines(run.notes / note)
+        assert len(lines) == len(set(lines)), "nothing ran again"
 
 
 @pytest.mark.chaos

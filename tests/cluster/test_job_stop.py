@@ -26,7 +26,7 @@ def test_a_stopped_job_is_submitted_again(
 ) -> None:
     """Rows take so long that three seconds are over in the middle of the drain."""
     run = Disturbed(tmp_path, record_property, items=96, seconds=2.0, settings=NARROW)
-    with job_server(gpus=1, as_pod=False, HF_HUB_OFFLINE="1", **variables) as server:
+    with job_server(cpus=6, gpus=1, as_pod=False, HF_HUB_OFFLINE="1", **variables) as server:
         job = server.submit(run.command(**SHIPPED))
         run.works(job, 16)
         job.stop()

@@ -38,13 +38,18 @@ pytestmark = [
 ]
 
 
+@pytest.mark.parametrize("works", [False, True], ids=["head-without-work", "head-alone"])
 def test_a_head_that_is_told_to_go_leaves_a_journal_and_a_free_lease(
-    tmp_path: Path, record_property: RecordProperty
+    tmp_path: Path, record_property: RecordProperty, works: bool
 ) -> None:
-    """As KubeRay starts it, with the environment of the file. Rows take long, and nothing would be saved before."""
+    """As KubeRay starts it, with the environment of the file. Rows take long, and nothing would be saved before.
+
+    Ray ends a drained node at once where no worker is on it: the driver's own gate and job are.
+    """
     run = Disturbed(tmp_path, record_property, items=96, seconds=1.0, settings=NARROW)
     said = {one["name"]: one["value"] for one in HEAD["containers"][0]["env"] if one["name"].startswith("RAY_")}
-    with job_server(gpus=1, as_pod=True, **said) as server:
+    head_cpus, nodes = (6, ()) if works else (0, ("--num-cpus=6 --num-gpus=1",))
+    with job_server(cpus=head_cpus, gpus=int(works), as_pod=True, others=nodes, **said) as server:
         job = server.submit(run.command(**{**SHIPPED, "journal-seconds": 600}))
         assert job.reaches(lambda: run.done("embed") >= 8), job.said()[-3000:]
         assert not saved(run)

@@ -31,7 +31,7 @@ from storage.leases import Lease
 from storage.stores import Store, StoreConfig
 from tests.pipeline.light_stages import STAGES, light_specs
 from tests.pipeline.runs import BASE
-from tests.pipeline.wrapped_stages import build_hanging, build_slowly, noted
+from tests.pipeline.wrapped_stages import build_hanging, build_slow_while, build_slowly, noted
 
 
 def options_of(argv: Sequence[str]) -> argparse.Namespace:
@@ -45,19 +45,26 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     arguments.add_argument("--stall-seconds", type=float, default=30.0, help="that S3 may say nothing")
     arguments.add_argument("--journal-seconds", type=float, default=0.5)
     arguments.add_argument("--drain-seconds", type=float, default=5.0)
-    arguments.add_argument("--settings", type=Path, help="JSON: pools, load_seconds, hangs, graph, gate, node_groups")
+    arguments.add_argument("--settings", type=Path, help="JSON: see _settled")
     arguments.add_argument("--prices", help="what nodes cost, for the ledger")
     arguments.add_argument("--plan", help="a plan file, for its phases")
     return arguments.parse_args(argv)
 
 
 def _settled(specs: dict[str, StageSpec], path: Path) -> RunConfig:
-    """Changes pools and how long models load as a file says, and returns its config."""
+    """Changes stages as a file says, and returns its config.
+
+    Its keys: `pools`, `load_seconds`, `hangs`, `graph`, `gate`, `node_groups`; `slow_while`: stage to seconds that each
+    row takes while there is a file `slow` beside that one.
+    """
     settings = json.loads(path.read_text())
     for stage, fields in settings.get("pools", {}).items():
         specs[stage] = replace(specs[stage], pool=replace(specs[stage].pool, **fields))
     for stage, seconds in settings.get("load_seconds", {}).items():
         specs[stage] = replace(specs[stage], build=partial(build_slowly, specs[stage].build, seconds))
+    for stage, seconds in settings.get("slow_while", {}).items():
+        build = partial(build_slow_while, specs[stage].build, path.parent / "slow", seconds)
+        specs[stage] = replace(specs[stage], build=build)
     for stage in settings.get("hangs", []):
         specs[stage] = replace(specs[stage], build=partial(build_hanging, specs[stage].build))
     return replace(

@@ -17,13 +17,15 @@ def test_what_one_task_reads_always_fits_and_the_next_waits_for_room() -> None:
     async def run() -> None:
         gate = Gate(GateConfig(max_rows_out=10))
         assert await gate.admit({"00000000": 8, "00000001": 8})
+        assert not (await gate.rows_back(0)).is_full
         second = asyncio.create_task(gate.admit({"00000002": 4}))
         await asyncio.sleep(0)
-        await gate.rows_back(9)
+        assert (await gate.rows_back(9)).is_full
         await asyncio.sleep(0)
         assert not second.done()
         assert (await gate.rows_back(10)).rows_issued == 16
         assert await asyncio.wait_for(second, 10)
+        assert not (await gate.rows_back(10)).is_full
         assert (await gate.end_pass()).issued == ["00000000", "00000001", "00000002"]
 
     asyncio.run(run())
@@ -95,6 +97,10 @@ def test_workers_hold_gpus_while_they_are_heard_of(monkeypatch: pytest.MonkeyPat
         await gate.beat("caption", "a", state())
         now += 10.0
         assert await workers(gate) == {"caption": 1}
+        await gate.beat("embed", "d", state("queues"))
+        await gate.beat("embed", "e", state("loads"))
+        assert await workers(gate) == {"caption": 1, "embed": 2}
+        assert (await gate.rows_back(0)).loading == {"embed": 2}
 
     asyncio.run(run())
 

@@ -1,5 +1,7 @@
 """Shares of a ledger add up to all that was held, money to the price of what was held."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,15 +17,18 @@ SECONDS, SHARE = st.just(0.0) | st.floats(1e-3, 1e6), st.floats(0, 1)
 PRICES = ClusterPrices(currency="EUR", cluster_per_hour=10.0, gpu_per_hour=4.0, cpu_per_hour=0.05)
 
 
-@given(waiting=SECONDS, loading=SECONDS, ready=SECONDS, idle=SHARE, blocked=SHARE, held=SHARE, busy=SECONDS)
+@given(
+    waiting=SECONDS, loading=SECONDS, ready=SECONDS, idle=SHARE, blocked=SHARE, gate=SHARE, held=SHARE, busy=SECONDS
+)  # fmt: skip
 def test_shares_are_of_all_that_was_held(
-    waiting: float, loading: float, ready: float, idle: float, blocked: float, held: float, busy: float
+    waiting: float, loading: float, ready: float, idle: float, blocked: float, gate: float, held: float, busy: float
 ) -> None:
     times = PoolTime(
         waiting_seconds=waiting,
         loading_seconds=loading,
         ready_seconds=ready,
-        starved_seconds=ready * idle * (1 - blocked),
+        starved_seconds=ready * idle * (1 - blocked) * (1 - gate),
+        gate_seconds=ready * idle * (1 - blocked) * gate,
         blocked_seconds=ready * idle * blocked,
         held_back_seconds=ready * (1 - idle) * held,
     )
@@ -33,7 +38,9 @@ def test_shares_are_of_all_that_was_held(
         assert ledger == {}
         return
     line = ledger["caption"]
-    shares = [line.busy_share, line.starved_share, line.blocked_share, line.loading_share, line.other_share]
+    shares = [
+        line.busy_share, line.starved_share, line.blocked_share, line.gate_share, line.loading_share, line.other_share
+    ]  # fmt: skip
     assert sum(shares) == pytest.approx(1.0 if loading + ready else 0.0)
     assert min(shares) >= 0
     assert line.waiting_share == pytest.approx(waiting / (waiting + loading + ready))
@@ -68,25 +75,61 @@ def test_a_watch_counts_each_state_of_each_worker_for_as_long_as_it_lasts() -> N
     states = [
         (0, PoolNow(stage="caption", pending=3, running=0, idle=0, held_back=False)),
         (2, PoolNow(stage="caption", pending=3, running=0, idle=0, held_back=False)),
-        (2, PoolNow(stage="caption", pending=1, running=1, idle=1, held_back=False)),
-        (5, PoolNow(stage="caption", pending=1, running=1, idle=0, held_back=False)),  # some that are dead were heard
-        (2, PoolNow(stage="caption", pending=0, running=2, idle=1, held_back=True)),
-        (2, PoolNow(stage="caption", pending=0, running=2, idle=0, held_back=False)),
+        (1, PoolNow(stage="caption", pending=1, running=1, idle=1, held_back=False)),
+        (5, PoolNow(stage="caption", pending=1, running=1, idle=0, held_back=False)),  # some that load are dead
+        (0, PoolNow(stage="caption", pending=1, running=1, idle=0, held_back=False)),  # one is dead that was ready
+        (0, PoolNow(stage="caption", pending=0, running=2, idle=1, held_back=True)),
+        (0, PoolNow(stage="caption", pending=0, running=2, idle=0, held_back=False)),
     ]
     watch.look(lambda: [])
-    for alive, state in states:
+    for loading, state in states:
         now[0] += 10.0
-        watch.hear({"caption": alive, "embed": 7})
+        watch.hear({"caption": 2, "embed": 7}, {"caption": loading})
         watch.look(lambda state=state: [state])  # type: ignore[misc]
     assert watch.times()["caption"] == PoolTime(
-        waiting_seconds=40,
+        waiting_seconds=50,
         loading_seconds=40,
-        ready_seconds=60,
+        ready_seconds=70,
         starved_seconds=10,
         blocked_seconds=10,
         held_back_seconds=10,
         most_workers=2,
     )
+
+
+def test_a_pool_waits_at_the_gate_while_that_is_full_and_no_stage_before_it_has_a_block() -> None:
+    """A slow captioner behind a queue as long as the gate allows: the decoder is not starved of what could be read."""
+    decode = PoolNow(stage="decode", pending=0, running=2, idle=2, held_back=False)
+    caption = PoolNow(stage="caption", pending=0, running=1, idle=0, held_back=False, queued=5)
+    embed = PoolNow(stage="embed", pending=0, running=1, idle=1, held_back=False)
+    over = replace(caption, idle=1, queued=0)
+
+    def waited(*pools: PoolNow, is_full: bool = True) -> list[tuple[float, float]]:
+        """Seconds at the gate and starved, of a second, of each pool's workers."""
+        now = [0.0]
+        watch = PoolWatch(clock=lambda: now[0])
+        watch.look(lambda: pools)
+        watch.hear({}, {}, gate_is_full=is_full)
+        now[0] = 1.0
+        watch.look(lambda: pools)
+        return [(time.gate_seconds, time.starved_seconds) for time in watch.times().values()]
+
+    assert waited(decode, caption, embed) == [(2, 0), (0, 0), (0, 1)]
+    assert waited(decode, caption, embed, is_full=False) == [(0, 2), (0, 0), (0, 1)]
+    assert waited(replace(decode, idle=1), over, embed) == [(1, 0), (0, 1), (0, 1)], "a block is being decoded"
+    assert waited(replace(decode, queued=1), over, embed) == [(0, 2), (0, 1), (0, 1)], "a block comes to be decoded"
+    assert waited(decode, over, embed) == [(2, 0), (1, 0), (1, 0)], "all that are out wait for the driver"
+
+
+def test_a_new_pass_has_a_gate_of_its_own() -> None:
+    now = [0.0]
+    watch = PoolWatch(clock=lambda: now[0])
+    watch.hear({}, {}, gate_is_full=True)
+    with watch.watching():
+        for second in range(2):
+            now[0] = float(second)
+            watch.look(lambda: [PoolNow(stage="decode", pending=0, running=1, idle=1, held_back=False)])
+    assert (watch.times()["decode"].gate_seconds, watch.times()["decode"].starved_seconds) == (0, 1)
 
 
 def test_workers_that_never_have_a_node_cost_nothing() -> None:
@@ -95,7 +138,7 @@ def test_workers_that_never_have_a_node_cost_nothing() -> None:
     watch = PoolWatch(clock=lambda: now[0])
     for hour, (alive, running) in enumerate([(0, 0), (0, 0), (4, 0), *[(4, 4)] * 9]):
         now[0] = hour * 3600.0
-        watch.hear({"caption": alive})
+        watch.hear({"caption": alive}, {"caption": alive - running})
         watch.look(lambda running=running: [  # type: ignore[misc]
             PoolNow(stage="caption", pending=8 - running, running=running, idle=0, held_back=False)
         ])  # fmt: skip
@@ -107,13 +150,13 @@ def test_workers_that_never_have_a_node_cost_nothing() -> None:
     assert (line.busy_share, line.loading_share) == (0.9, 0.1)
     assert line.waiting_share == (8 + 4 * 10) / (8 * 11)
     text = ledger_markdown(ledger, PRICES, None, 36_000.0, 1000)
-    assert "| caption | 4 | 90% | 0% | 0% | 10% | 0% | 55% | 144000 | - | 160 |" in text
+    assert "| caption | 4 | 90% | 0% | 0% | 0% | 10% | 0% | 55% | 144000 | - | 160 |" in text
 
 
 def test_a_new_pass_has_no_workers_of_the_one_before() -> None:
     now = [0.0]
     watch = PoolWatch(clock=lambda: now[0])
-    watch.hear({"caption": 2})
+    watch.hear({"caption": 2}, {"caption": 2})
     with watch.watching():
         for second in range(2):
             now[0] = float(second)
@@ -188,7 +231,7 @@ def test_workers_are_those_of_the_last_look_each_in_one_state_and_none_once_a_pa
         return watch.workers()
 
     with watch.watching():
-        watch.hear({"caption": 3})
+        watch.hear({"caption": 3}, {"caption": 1})
         caption = PoolNow(stage="caption", pending=3, running=2, idle=1, held_back=False)
         assert look(caption) == {"caption": PoolWorkers(waiting=2, loading=1, idle=1, working=1)}
         embed = PoolNow(stage="embed", pending=0, running=4, idle=0, held_back=False)
@@ -197,13 +240,18 @@ def test_workers_are_those_of_the_last_look_each_in_one_state_and_none_once_a_pa
 
 
 def test_no_more_workers_hold_a_place_than_ray_has_however_lately_they_were_heard_of() -> None:
-    watch = PoolWatch(clock=lambda: 0.0)
-    watch.hear({"caption": 3, "embed": 2, "decode": 1})
+    now = [0.0]
+    watch = PoolWatch(clock=lambda: now[0])
+    watch.hear({"caption": 3, "embed": 2, "decode": 1}, {"caption": 1})
     assert watch.living() == {"caption": 3, "embed": 2, "decode": 1}, "before the first look"
     caption = PoolNow(stage="caption", pending=1, running=1, idle=0, held_back=False)
     watch.look(lambda: [caption, PoolNow(stage="embed", pending=0, running=4, idle=4, held_back=False)])
     assert watch.living() == {"caption": 2, "embed": 2, "decode": 1}
+    watch.hear({"caption": 2}, {})
+    now[0] = 1.0
+    watch.look(lambda: [caption])
+    assert watch.living() == {"caption": 1}, "one was ready and is being started anew, on no node yet"
     with watch.watching():
         pass
-    watch.hear({"caption": 3})
+    watch.hear({"caption": 3}, {})
     assert watch.living() == {"caption": 0}, "its pass is over"

@@ -177,7 +177,10 @@ def test_a_plan_is_made_written_read_and_run(tmp_path: Path) -> None:
     report = run_light(output, specs, config=replace(BASE), plan=plan)
     assert set(report.ledger) == set(specs)
     for line in report.ledger.values():
-        shares = (line.busy_share, line.starved_share, line.blocked_share, line.loading_share, line.other_share)
+        shares = (
+            line.busy_share, line.starved_share, line.blocked_share, line.gate_share, line.loading_share,
+            line.other_share,
+        )  # fmt: skip
         assert sum(shares) == pytest.approx(1.0)
         assert min(shares) >= 0
     assert report.ledger["decode"].busy_seconds_per_item >= 0.02

@@ -2,17 +2,24 @@
 
 import pytest
 
-from pipeline.ray_nodes import NodesSeen
+from pipeline.ray_nodes import GIVEN_BACK, NodesSeen
 
 
-def test_nodes_that_came_later_may_go_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    live: set[str] = {"head"}
-    monkeypatch.setattr("pipeline.ray_nodes.live_node_ids", lambda: set(live))
+def test_nodes_that_came_later_may_go_as_well_but_not_those_that_were_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nodes: dict[str, tuple[bool, int]] = {"head": (True, 0)}
+    monkeypatch.setattr(
+        "pipeline.ray_nodes.all_nodes",
+        lambda: [{"NodeID": name, "Alive": alive, "DeathReason": why} for name, (alive, why) in nodes.items()],
+    )
     seen = NodesSeen()
     assert seen.gone() == 0
-    live |= {"a", "b"}
+    nodes |= {"a": (True, 0), "b": (True, 0)}
     assert seen.gone() == 0
-    live -= {"a"}
+    nodes["a"] = (False, 2)
     assert seen.gone() == 1
-    live |= {"a"}
+    nodes["b"] = (False, GIVEN_BACK)
+    assert seen.gone() == 1, "nothing was on it"
+    nodes["a"] = (True, 0)
     assert seen.gone() == 0, "it is back"

@@ -90,7 +90,10 @@ def test_the_slow_stage_is_busy_the_one_before_it_blocked_and_those_after_it_sta
     lines = slow.report.ledger
     assert {stage: line.workers for stage, line in lines.items()} == POOLS
     for stage, line in lines.items():
-        shares = (line.busy_share, line.starved_share, line.blocked_share, line.loading_share, line.other_share)
+        shares = (
+            line.busy_share, line.starved_share, line.blocked_share, line.gate_share, line.loading_share,
+            line.other_share,
+        )  # fmt: skip
         assert sum(shares) == pytest.approx(1.0), stage
         assert line.held_seconds <= slow.report.seconds * line.workers, stage
     caption, decode, transcribe = lines["caption"], lines["decode"], lines["transcribe"]

@@ -128,6 +128,28 @@ def build_slowly(build: Callable[[], Any], seconds: float) -> Any:  # noqa: ANN4
     return build()
 
 
+@dataclass
+class SlowWhile:
+    """A stage that takes its time for each row while a file is there."""
+
+    stage: Any
+    file: Path
+    seconds: float
+
+    def __call__(self, rows: Sequence[Row], *wants: Sequence[bool]) -> Any:  # noqa: ANN401 - what the stage returns
+        for _ in rows:
+            time.sleep(self.seconds if self.file.exists() else 0.0)
+        return self.stage(rows, *wants)
+
+    def close(self) -> None:
+        self.stage.close()
+
+
+def build_slow_while(build: Callable[[], Any], file: Path, seconds: float) -> SlowWhile:
+    """For a spec's `build`."""
+    return SlowWhile(build(), file, seconds)
+
+
 def wait_for_ever() -> None:
     """Does not return; its name is in the stack."""
     threading.Event().wait()
