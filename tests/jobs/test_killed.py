@@ -20,7 +20,7 @@ from tests.s3 import S3Server
 logger = logging.getLogger(__name__)
 
 SHARD_ITEMS = 2
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.5
 """A look at the store, or at all processes, takes from what it looks at: there are two cores."""
 SETTINGS = (f"shard_size={SHARD_ITEMS}", "loop.journal_seconds=1", "graph.block_rows=1", "embed.pool.batch_rows=1")
 

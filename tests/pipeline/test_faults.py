@@ -112,7 +112,7 @@ def test_a_stage_that_cannot_be_built_ends_the_run_with_its_own_error(tmp_path: 
 @pytest.mark.parametrize(
     ("stage", "hangs_in", "limits", "words"),
     [
-        ("caption", build_hanging, {"stuck_seconds": 12.0}, r"stuck in caption: nothing has moved for \d+ s"),
+        ("caption", build_hanging, {"stuck_seconds": 8.0}, r"stuck in caption: nothing has moved for \d+ s"),
         pytest.param(
             "transcribe",
             build_never,

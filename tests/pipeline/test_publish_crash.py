@@ -66,7 +66,7 @@ def filled(folder: Path) -> str:
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(moments=st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=3))
 def test_a_publish_that_dies_at_any_write_ends_as_if_nothing_had_happened(
     tmp_path_factory: pytest.TempPathFactory,
