@@ -1,17 +1,22 @@
 """What may go wrong inside a run: each fault costs what it must and no more, and is told in one line."""
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from actors.decode import DecodeStage
 from actors.decode_config import DecodeConfig
+from pipeline.gate import GateConfig
 from pipeline.heartbeat import ORPHAN_SECONDS
 from pipeline.spec import StageSpec
 from records.errors import BusyError, FatalError, ReelscribeError
@@ -23,6 +28,7 @@ from tests.actors.decode_stand_ins import ACTIONS, decode_or_misbehave
 from tests.clips import make_clip
 from tests.pipeline.drivers import Driver
 from tests.pipeline.light_stages import light_catalog, light_specs
+from tests.pipeline.run_processes import GATE, READER, run_processes
 from tests.pipeline.runs import BASE, all_cpus_are_free, committed, run_light, stage_files
 from tests.pipeline.wrapped_stages import (
     build_choking,
@@ -92,6 +98,53 @@ def test_clips_that_kill_hang_and_bloat_the_decoder_and_a_row_that_kills_its_cap
         assert tables["decode"][one]["video_codec"] == "h264"
     assert tables["transcribe"]["kills-caption"]["language"] == "en"
     assert all_cpus_are_free(within_seconds=20), "no pass leaves a worker behind"
+
+
+def kill_once_read(reads: Path, roles: Collection[str]) -> None:
+    """SIGKILL to a process of each role, as soon as something is read."""
+    while not noted_lines(reads):
+        time.sleep(0.01)
+    for role in roles:
+        while not (found := [process for its, process in run_processes() if its == role]):
+            time.sleep(0.01)
+        found[0].kill()
+
+
+def test_a_gate_and_a_reader_that_are_killed_cost_no_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    output, reads = tmp_path / "out", tmp_path / "reads"
+    light_catalog(str(output), IDS, shard_size=2)
+    specs = light_specs(reads, seconds=0.2)
+    killer = threading.Thread(target=kill_once_read, args=(reads, (READER, GATE)), daemon=True)
+    killer.start()
+    narrow = replace(BASE, gate=GateConfig(max_rows_out=4))  # others wait at the gate
+    report = run_light(output, specs, config=narrow, stages=["decode"])
+    assert not killer.is_alive(), "both were there to be killed"
+    assert (report.stopped, report.items_run, report.items_with_errors) == (None, len(IDS), 0)
+    assert {stage: set(lines) for stage, lines in committed(output, specs).items()} == {"decode": set(IDS)}
+    assert caplog.text.count("the gate died, opening another: ActorDiedError") == 1
+
+
+@pytest.mark.chaos
+def test_a_shard_whose_reader_dies_each_time_ends_the_run_with_its_name(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    light_catalog(str(output), IDS, shard_size=len(IDS))
+    over = threading.Event()
+
+    def kill_readers() -> None:
+        while not over.wait(0.05):
+            for role, process in run_processes():
+                if role == READER:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+
+    killer = threading.Thread(target=kill_readers)
+    killer.start()
+    try:
+        with pytest.raises(FatalError, match=r"^shard 00000000 and 0 others .*the process that read it died each time"):
+            run_light(output, light_specs(tmp_path / "reads"), stages=["decode"])
+    finally:
+        over.set()
+        killer.join()
 
 
 def test_a_stage_that_cannot_be_built_ends_the_run_with_its_own_error(tmp_path: Path) -> None:
