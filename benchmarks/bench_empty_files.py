@@ -30,9 +30,9 @@ def make_files(folder: Path, files: int) -> None:
 
 
 def peak_mib(pid: int) -> float:
-    """The most that a process has held so far."""
+    """The most that a process has held so far; 0 once it has ended."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
 def main(argv: list[str]) -> None:
