@@ -63,7 +63,7 @@ class GraphConfig:
     place_anew_seconds: float = 60.0
     """How long nothing may move once nodes are gone, and no worker loads or works, before the rest is placed anew."""
     shrink_seconds: float = 900.0
-    """How long a pool must have had less work than workers before those that are not needed go; at least three times as
+    """How long a pool must have had less work than workers before those that are not needed go; at least twice as
     long as its first worker took to be there."""
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 logger = logging.getLogger(__name__)
 
-START_FACTOR = 3.0
+START_FACTOR = 2.0
 """A window is at least so many times as long as a pool's first worker took from being asked for: a node and a model."""
 
 BUSY_SHARE = 0.8
@@ -25,8 +25,7 @@ FULL_BLOCKS = 1.75
 """Blocks for each call of each worker at which a pool is full; no worker takes more than two. Ray Data's own number."""
 
 GROW_SECONDS = 30.0
-"""A pool that let workers go and is full for so long asks for them again: Ray Data, which does so at once where the
-cluster has room, asks for no node."""
+"""A pool that let workers go and is full for most of so long a time asks for them again."""
 
 _EXACT = 1e-9
 
@@ -72,11 +71,12 @@ class _Judged:
     block_seconds: float = 0.0
     target: int | None = None
     """Workers to keep, while there are more."""
-    shrunk_to: int | None = None
-    """Workers that were left, until there are more again."""
+    has_shrunk: bool = False
     proved: int = 0
     """With fewer it became full once."""
-    full_at: float | None = None
+    grow_at: float = 0.0
+    full_seconds: float = 0.0
+    """Since then, with blocks for all calls of all workers."""
 
     def begin_window(self, now: float) -> None:
         self.window_at, self.window_most = now, 0
@@ -109,6 +109,11 @@ class PoolSizes:
         changes = {pool.stage: self._judge(pool, passed, now) for pool in pools}
         return {stage: change for stage, change in changes.items() if change}
 
+    def holds(self, stage: str) -> bool:
+        """Whether a pool has let workers go, or is to, and must not have more than it has."""
+        judged = self._pools[stage]
+        return judged.has_shrunk or judged.target is not None
+
     def _note_start(self, pool: PoolLoad, now: float) -> bool:
         """Whether a pool has more ready workers than ever."""
         judged = self._pools.setdefault(pool.stage, _Judged(asked_at=now, window_at=now))
@@ -120,9 +125,7 @@ class PoolSizes:
 
     def _judge(self, pool: PoolLoad, passed: float, now: float) -> int:
         judged = self._pools[pool.stage]
-        if judged.shrunk_to is not None and pool.size > judged.shrunk_to:  # Ray Data has let it grow
-            judged.proved, judged.shrunk_to = judged.shrunk_to + 1, None
-        if (more := self._grow(judged, pool, now)) > 0:
+        if (more := self._grow(judged, pool, passed, now)) > 0:
             return more
         if pool.running > judged.window_most > 0:  # some are back
             judged.begin_window(now)
@@ -134,22 +137,24 @@ class PoolSizes:
         if now - judged.window_at >= window:
             self._end_window(judged, pool, now)
         if judged.target is not None and pool.size <= judged.target:
-            judged.shrunk_to, judged.target = pool.size, None
+            judged.target, judged.has_shrunk = None, True
         return judged.target - pool.size if judged.target is not None else 0
 
-    def _grow(self, judged: _Judged, pool: PoolLoad, now: float) -> int:
+    def _grow(self, judged: _Judged, pool: PoolLoad, passed: float, now: float) -> int:
         """Workers to ask for again."""
-        if pool.blocks < FULL_BLOCKS * pool.calls * pool.size:
-            judged.full_at = None
+        if pool.blocks >= FULL_BLOCKS * pool.calls * pool.size:
+            judged.full_seconds += passed
+        if now - judged.grow_at < GROW_SECONDS:
+            return 0
+        full, judged.grow_at, judged.full_seconds = judged.full_seconds, now, 0.0
+        if full < BUSY_SHARE * GROW_SECONDS:
             return 0
         judged.target = None
-        judged.full_at = judged.full_at if judged.full_at is not None else now
-        if judged.shrunk_to is None or now - judged.full_at < GROW_SECONDS:
+        if not judged.has_shrunk:
             return 0
-        judged.proved, judged.shrunk_to = pool.size + 1, None
-        if (more := pool.began - pool.size) > 0:
-            logger.info("%s: %d workers cannot keep up any more, asking for %d again", pool.stage, pool.size, more)
-        return more
+        judged.proved, judged.has_shrunk = pool.size + 1, False
+        logger.info("%s: %d workers cannot keep up any more", pool.stage, pool.size)
+        return max(pool.began - pool.size, 0)
 
     def _end_window(self, judged: _Judged, pool: PoolLoad, now: float) -> None:
         seconds = now - judged.window_at

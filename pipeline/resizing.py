@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ray.data import DataContext
@@ -47,12 +47,15 @@ class Resizer:
 
     Ray's own way down (2.60) takes the oldest worker that has no block: each pool would leave a node on which another
     stays, and where each worker always has one of several blocks, none would go. Here those go that are on the emptiest
-    nodes, so that nodes get empty, and until they do they are given no more blocks.
+    nodes, so that nodes get empty, and until they do they are given no more blocks. And Ray's way up would bring them
+    back for two blocks that come at a time.
     """
 
     sizes: PoolSizes
     _leaving: dict[str, list[Any]] = field(default_factory=dict)
     """Stage to the actors that go once they have no block."""
+    _configs: dict[str, Any] = field(default_factory=dict)
+    """Stage to how large its pool may be, as Ray was told at first."""
     _next: float = 0.0
 
     def step(self, topology: Mapping[Any, Any]) -> None:
@@ -64,9 +67,17 @@ class Resizer:
         pools = {stage: pool for stage, operator, pool in stage_pools(topology) if not operator._inputs_complete}
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + LOOK_SECONDS
-            changes = self.sizes.decide([_load(stage, pool) for stage, pool in pools.items()])
-            for stage in pools:
+            for stage, pool in pools.items():
+                self._configs.setdefault(stage, pool._config)
+            loads = [_load(stage, pool, self._configs[stage].initial_size) for stage, pool in pools.items()]
+            changes = self.sizes.decide(loads)
+            for stage, pool in pools.items():
                 self._change(stage, changes.get(stage, 0), pools)
+                pool._config = self._configs[stage]
+                if self.sizes.holds(stage):
+                    most = max(pool.current_size(), pool.min_size())
+                    first = min(pool.initial_size(), most)
+                    pool._config = replace(pool._config, max_size=most, initial_size=first)
         for stage, pool in pools.items():
             self._leaving[stage] = [actor for actor in self._leaving.get(stage, []) if not _let_go(pool, actor)]
 
@@ -96,7 +107,7 @@ class Resizer:
         )
 
 
-def _load(stage: str, pool: _Pool) -> PoolLoad:
+def _load(stage: str, pool: _Pool, began: int) -> PoolLoad:
     alive = pool.num_alive_actors()
     return PoolLoad(
         stage=stage,
@@ -106,7 +117,7 @@ def _load(stage: str, pool: _Pool) -> PoolLoad:
         blocks=pool.num_tasks_in_flight(),
         calls=pool.max_actor_concurrency(),
         least=pool.min_size(),
-        began=pool.initial_size(),
+        began=began,
     )
 
 

@@ -21,6 +21,8 @@ from typing import Any
 
 from ray._private.state import GlobalState
 from ray._raylet import GcsClientOptions  # type: ignore[attr-defined]
+from ray.exceptions import RaySystemError
+from tenacity import retry, retry_if_exception_type, stop_after_delay
 
 from cluster.nodes import NodeGroup
 from tests.pipeline.ray_host import ROOT
@@ -72,8 +74,9 @@ def growing_cluster(groups: list[NodeGroup], *, idle_seconds: float = 8.0) -> It
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@retry(retry=retry_if_exception_type(RaySystemError), stop=stop_after_delay(120), reraise=True)
 def live_nodes(address: str) -> list[dict[str, Any]]:
-    """What `ray.nodes()` would say, asked from outside: no driver joins the cluster."""
+    """What `ray.nodes()` would say, asked from outside: no driver joins the cluster. A busy head is asked again."""
     state = GlobalState()  # type: ignore[no-untyped-call]
     state._initialize_global_state(
         GcsClientOptions.create(address, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False)

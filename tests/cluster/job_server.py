@@ -162,7 +162,7 @@ def job_server(
 
 def _once_there(ask: Callable[[], T]) -> T:
     """What a job server answers, once it does."""
-    no_answer = retry_if_exception_type((ConnectionError, RuntimeError))
+    no_answer = retry_if_exception_type((OSError, RuntimeError))
     return Retrying(stop=stop_after_delay(START_SECONDS), wait=wait_fixed(0.5), retry=no_answer, reraise=True)(ask)
 
 

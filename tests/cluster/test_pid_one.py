@@ -56,7 +56,7 @@ def test_a_head_that_is_told_to_go_leaves_a_journal_and_a_free_lease(
         server.end_pod()
     report = last_report(run.output)
     assert report["stopped"] == "the node of this driver is being taken away"
-    assert len(saved(run)) == report["items_run"] - report["items_with_errors"] > 0
+    assert 0 < report["items_run"] - report["items_with_errors"] <= len(saved(run)) <= report["items_run"]
     assert lease_record(run.output)["released"]
     with job_server(gpus=1) as another:
         job = another.submit(run.command(seconds=0.1))

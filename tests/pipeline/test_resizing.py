@@ -21,12 +21,16 @@ class Told(PoolSizes):
 
     window_seconds: float = 1.0
     changes: Mapping[str, int] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()
     seen: Sequence[PoolLoad] = ()
 
     def decide(self, pools: Sequence[PoolLoad]) -> dict[str, int]:
         self.seen = pools
         sizes = {pool.stage: pool.size for pool in pools}
         return {stage: target - sizes[stage] for stage, target in self.changes.items() if target != sizes[stage]}
+
+    def holds(self, stage: str) -> bool:
+        return stage in self.held
 
 
 def pool_on(**nodes: str) -> Any:  # noqa: ANN401 - Ray's own
@@ -120,3 +124,16 @@ def test_a_worker_that_is_needed_after_all_works_on_and_those_to_come_go_first()
     resizer._next = 0.0
     resizer.step(graph)
     assert (pool.num_pending_actors(), set(pool._running_actors)) == (0, {"one", "two"})
+
+
+def test_a_pool_that_let_workers_go_has_no_room_for_more_until_it_may() -> None:
+    pool = pool_on(one="a", two="b")
+    told = Told(changes={"caption": 1}, held=frozenset({"caption"}))
+    resizer, graph = Resizer(told), topology(caption=pool)
+    for _ in range(2):
+        resizer._next = 0.0
+        resizer.step(graph)
+    assert (pool.current_size(), pool.max_size()) == (1, 1)
+    told.changes, told.held, resizer._next = {"caption": 2}, frozenset(), 0.0
+    resizer.step(graph)
+    assert (pool.current_size(), pool.max_size()) == (2, 9)
