@@ -260,7 +260,10 @@ class Gates:
         """
         self._deaths, self._rows = (self._deaths + 1 if rows == self._rows else 1), rows
         if self._deaths >= GATE_DEATHS:
-            raise FatalError(f"the gate died {self._deaths} times and no row came back in between: {one_line(error)}")
+            raise FatalError(
+                f"the gate died {self._deaths} times and no row came back in between; the same command goes on from "
+                f"here: {one_line(error)}"
+            )
         logger.warning("the gate died, opening another: %s", one_line(error))
         return self.open()
 

@@ -1,6 +1,7 @@
 """Lets workers of Ray Data's pools go, or asks for them again, as `pipeline.pool_sizes` says, from its own loop."""
 
 import contextlib
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,9 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipeline.pool_sizes import PoolLoad, PoolSizes
 from pipeline.pool_watch import LOOK_SECONDS, stage_pools
+from records.errors import one_line
+
+logger = logging.getLogger(__name__)
 
 _Pool = Any
 """Ray's own `_ActorPool`."""
@@ -22,16 +26,24 @@ _Pool = Any
 def resizing(window_seconds: float) -> Iterator[None]:
     """Resizes the pools of the executions that are built and run while the context is open.
 
+    What fails in it is said once, and the pools stay as they are: no run ends of it.
+
     Args:
         window_seconds: By how long a time a pool is judged at least.
     """
 
     class Callback(ExecutionCallback):
         def __init__(self) -> None:
-            self._resizer = Resizer(PoolSizes(window_seconds))
+            self._resizer: Resizer | None = Resizer(PoolSizes(window_seconds))
 
         def on_execution_step(self, executor: Any) -> None:  # noqa: ANN401 - Ray's own
-            self._resizer.step(executor._topology)
+            if self._resizer is None:
+                return
+            try:
+                self._resizer.step(executor._topology)
+            except Exception as error:  # noqa: BLE001 - Ray's insides may be others; workers that stay cost less than a run
+                logger.warning("pools keep their workers from here: %s", one_line(error))
+                self._resizer = None
 
     classes = DataContext.get_current().custom_execution_callback_classes
     classes.append(Callback)

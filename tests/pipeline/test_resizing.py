@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from ray.data import DataContext
 from ray.data._internal.actor_autoscaler.autoscaling_actor_pool import AutoscalingActorConfig
 from ray.data._internal.execution.interfaces.execution_options import ExecutionResources
 from ray.data._internal.execution.operators.actor_pool_map_operator import _ActorPool, _ActorRank, _ActorState
 
 from pipeline.pool_sizes import PoolLoad, PoolSizes
-from pipeline.resizing import Resizer
+from pipeline.resizing import Resizer, resizing
 
 CALLS = 2
 
@@ -137,3 +139,13 @@ def test_a_pool_that_let_workers_go_has_no_room_for_more_until_it_may() -> None:
     told.changes, told.held, resizer._next = {"caption": 2}, frozenset(), 0.0
     resizer.step(graph)
     assert (pool.current_size(), pool.max_size()) == (2, 9)
+
+
+def test_what_fails_in_ray_is_said_once_and_ends_no_run(caplog: pytest.LogCaptureFixture) -> None:
+    with resizing(1.0):
+        (kind,) = DataContext.get_current().custom_execution_callback_classes
+        callback: Any = kind()
+        for _ in range(2):
+            callback.on_execution_step(SimpleNamespace(_topology={"no operator": None}))
+    assert caplog.text.count("pools keep their workers from here") == 1
+    assert DataContext.get_current().custom_execution_callback_classes == []
