@@ -13,7 +13,7 @@ class LoopConfig:
 
     journal_seconds: float = 30.0
     """Rows that wait for their shard are journalled this often: what a kill -9 costs."""
-    memory_bytes: int = 128 * 2**20
+    memory_bytes: int = 64 * 2**20
     """Rows in the driver's memory are journalled early past so many bytes of Arrow; with what journals and commits make
     of them it takes about three times as much."""
     drain_seconds: float = 20.0
