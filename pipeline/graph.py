@@ -50,7 +50,7 @@ class GraphConfig:
     text_block_rows: int = 1024
     """Rows in one block at most where only texts are read: Ray Data moves some 20 blocks a second, whatever is in them.
     No block holds more than one task has read, which is one shard unless there are more than `max_reads`."""
-    max_reads: int = 16_384
+    max_reads: int = 32_768
     """Reading tasks in one pass at most, which Ray holds from its start: of more shards, one task reads several."""
     task_retries: int = 1
     """How often a block whose worker died is tried again before its rows run one by one."""
