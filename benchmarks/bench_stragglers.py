@@ -7,8 +7,8 @@ over, so that every shard is open at once; reads first 32 fresh shards of 512 it
 that rows with four vectors of 1,024 fill `loop.memory_bytes` and are journalled while all shards are open; runs the
 stragglers; and runs what was lost row by row. It is `pipeline.run.Run` with one light stage of texts and the default
 limits, but for the time between journals: only the limit of memory makes it write one. Each size has a process of its
-own. What is told of each part is the memory that is its own, pages of files and of the object store left out, of which the
-imports and Ray's client are there from the start; what is told last is the most that was resident, with those pages.
+own. What is told of each part is the memory that is its own, pages of files and of the object store left out, of which
+the imports and Ray's client are there from the start; told last is the most that was resident, with those pages.
 """
 
 import argparse
@@ -135,8 +135,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--folder", help="where the files of the benchmark are made, for its time")
     options = parser.parse_args(argv)
     print(
-        "MiB of the driver's own at most: with Ray alone, while it took over, with all shards open, while it ran what was "
-        "lost; then the most that was resident, with pages of files and of the object store"
+        "MiB of the driver's own at most: with Ray alone, while it took over, with all shards open, while it ran what "
+        "was lost; then the most that was resident, with pages of files and of the object store"
     )
     print(
         f"{'open shards':>12} {'rows':>10} {'committed':>10} {'seconds':>8} "
