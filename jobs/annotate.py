@@ -13,6 +13,7 @@ from jobs.cli import (
     add_source_arguments,
     config_of,
     console_and_logging,
+    end_process,
     parser,
     positive,
     positive_number,
@@ -239,4 +240,4 @@ def summary(report: RunReport, store: Store) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))
+    end_process(run_command(main, sys.argv[1:]))

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import EXIT_CODES, add_source_arguments, console_and_logging, parser, positive, run_command
+from jobs.cli import EXIT_CODES, add_source_arguments, console_and_logging, end_process, parser, positive, run_command
 from jobs.listing import describe, list_into_catalog
 from pipeline.order import column_of
 from pipeline.run import new_run_id
@@ -46,4 +46,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))
+    end_process(run_command(main, sys.argv[1:]))

@@ -1,9 +1,11 @@
 """What every command shares: arguments, logging, and one clear line for what the user did wrong."""
 
 import argparse
+import atexit
 import difflib
 import logging
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +17,7 @@ from rich.logging import RichHandler
 from pipeline.config import RunConfig, apply_overrides, parse_settings, read_overrides
 from pipeline.recipes import RECIPES, recipe
 from pipeline.run_plan import RunPlan
-from records.errors import ReelscribeError, TransientError, UserError
+from records.errors import ReelscribeError, TransientError, UserError, one_line
 from storage.sources import SourceFormat
 
 USER_ERROR_EXIT = 2
@@ -164,6 +166,21 @@ def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> in
     except (TransientError, ReelscribeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED_EXIT
+
+
+def end_process(code: int) -> NoReturn:
+    """Ends a command's process without the interpreter's own end, in which threads of Arrow and Ray still run.
+
+    One that gives back a buffer of Python's then is ended in a destructor, and the process with SIGABRT: whoever
+    submitted the job would be told that it failed after it had committed everything.
+    """
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        print(f"error: what was printed is lost: {one_line(error)}", file=sys.stderr)
+        code = code or FAILED_EXIT
+    os._exit(code)
 
 
 def console_and_logging(*, verbose: bool) -> Console:

@@ -13,7 +13,7 @@ import httpx2
 from huggingface_hub import constants, get_session, is_offline_mode
 from rich.console import Console
 
-from jobs.cli import parser, positive, run_command
+from jobs.cli import end_process, parser, positive, run_command
 from jobs.demo_clips import TITLES_NAME, make_clips
 from jobs.demo_table import newest_fingerprints, read_rows, render
 from jobs.status import PLAIN_WIDTH
@@ -102,4 +102,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))
+    end_process(run_command(main, sys.argv[1:]))

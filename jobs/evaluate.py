@@ -5,7 +5,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import FAILED_EXIT, console_and_logging, parser, positive, run_command
+from jobs.cli import FAILED_EXIT, console_and_logging, end_process, parser, positive, run_command
 from pipeline.config import apply_overrides, parse_settings, read_overrides
 from pipeline.evaluation import (
     MODELS,
@@ -195,4 +195,4 @@ def table_of(
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))
+    end_process(run_command(main, sys.argv[1:]))

@@ -18,6 +18,7 @@ from jobs.cli import (
     add_source_arguments,
     config_of,
     console_and_logging,
+    end_process,
     parser,
     positive,
     run_command,
@@ -273,4 +274,4 @@ def _listed(store: Store, options: argparse.Namespace, config: RunConfig, plan_i
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))
+    end_process(run_command(main, sys.argv[1:]))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from jobs.cli import EXIT_CODES, add_config_arguments, config_of, parser, run_command
+from jobs.cli import EXIT_CODES, add_config_arguments, config_of, end_process, parser, run_command
 from pipeline.assemble import build_specs
 from pipeline.run import new_run_id
 from records.errors import UserError
@@ -168,4 +168,4 @@ def _no_catalog(store: Store) -> UserError:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))
+    end_process(run_command(main, sys.argv[1:]))

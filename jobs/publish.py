@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import add_config_arguments, config_of, console_and_logging, parser, run_command
+from jobs.cli import add_config_arguments, config_of, console_and_logging, end_process, parser, run_command
 from pipeline.assemble import build_specs
 from pipeline.config import apply_overrides, parse_settings
 from pipeline.publish import Publish, Published
@@ -102,4 +102,4 @@ def _gates(settings: Sequence[str]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))
+    end_process(run_command(main, sys.argv[1:]))

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from rich.console import Console
 from rich.table import Table
 
-from jobs.cli import EXIT_CODES, FAILED_EXIT, parser, run_command
+from jobs.cli import EXIT_CODES, FAILED_EXIT, end_process, parser, run_command
 from pipeline.stats import kinds_text
 from records.errors import ReelscribeError, UserError
 from records.outcomes import STAGES
@@ -141,4 +141,4 @@ def _draw(catalog: Catalog, found: Sequence[FingerprintStatus]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))
+    end_process(run_command(main, sys.argv[1:]))

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pyarrow as pa
 import ray
@@ -22,6 +21,7 @@ from pipeline.limits import Limits
 from pipeline.loop_config import LoopConfig
 from pipeline.placement import Placement
 from pipeline.pool_watch import PoolWatch
+from pipeline.ray_blocks import blocks_of
 from pipeline.ray_nodes import NodesSeen
 from pipeline.rerun import Rerun
 from pipeline.resizing import resizing
@@ -138,12 +138,11 @@ class Phase:
 
     def _take_all(self, dataset: Dataset) -> None:
         self.flag.begin_pass()
-        rows: Any = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
         # Closed at once where taking a block fails: left to the end of the process, it waits for a Ray that is gone.
-        with contextlib.closing(iter(rows)) as blocks:
+        with contextlib.closing(blocks_of(dataset)) as blocks:
             while True:
                 with self.flag.waiting():
-                    block: pa.Table | None = next(blocks, None)
+                    block = next(blocks, None)
                 if block is None:
                     return
                 self._take(block)

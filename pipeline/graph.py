@@ -7,6 +7,7 @@ their own to `embed`, so that they never queue behind the GPU pools.
 import itertools
 import logging
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -244,3 +245,5 @@ def configure_ray_data(config: GraphConfig) -> None:
     context.autoscaling_config.actor_pool_util_downscaling_threshold = -1.0
     # A hundred lines for each lost block; what matters of it, the driver says in its own words.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    # It speaks of workers that a stage cannot use: shards may have no row left for it.
+    warnings.filterwarnings("ignore", "The minimum number of concurrent actors for ", UserWarning)

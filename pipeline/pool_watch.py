@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ray.data import DataContext
-from ray.data._internal.execution.execution_callback import (
-    ExecutionCallback,  # no public way sees pools while they load
-)
+from ray.data._internal.execution.execution_callback import ExecutionCallback
+
+from pipeline.ray_callbacks import calling
 
 LOOK_SECONDS = 0.2
 
@@ -163,12 +162,10 @@ class PoolWatch:
             def on_execution_step(self, executor: Any) -> None:  # noqa: ANN401 - Ray's own
                 watch.look(lambda: pools_of(executor._topology))
 
-        classes = DataContext.get_current().custom_execution_callback_classes
-        classes.append(Callback)
         try:
-            yield
+            with calling(Callback):
+                yield
         finally:
-            classes.remove(Callback)
             with self._lock:
                 self._now = dict.fromkeys(self._times, PoolWorkers())
 

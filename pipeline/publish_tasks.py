@@ -13,6 +13,7 @@ from ray.data import DataContext
 
 from pipeline.graph import GraphConfig
 from pipeline.publish_config import PublishConfig
+from pipeline.ray_blocks import blocks_of
 from pipeline.ray_session import LocalRayConfig, ray_session
 from records.errors import ReelscribeError, TransientError, one_line
 
@@ -73,7 +74,7 @@ def run_tasks(
         )
     answered = 0
     try:
-        for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+        for block in blocks_of(dataset):
             answers: Any = block["answer"]
             for pickled in answers.to_pylist():
                 answer, wrong = pickle.loads(pickled)

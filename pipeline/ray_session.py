@@ -18,6 +18,7 @@ import ray
 
 from cluster.capacity import Capacity
 from pipeline.graph import GraphConfig, configure_ray_data
+from pipeline.ray_blocks import await_executions
 from records.errors import FatalError, ReelscribeError, UserError
 
 logger = logging.getLogger(__name__)
@@ -73,15 +74,20 @@ def ray_session(local: LocalRayConfig, graph: GraphConfig) -> Iterator[None]:
         own = not ray.is_initialized() and not in_cluster()
         if own:
             folder = stack.enter_context(_session_folder())
-            stack.callback(ray.shutdown)
+            stack.callback(_shut_down)
             _start_here(local, folder)
         elif not ray.is_initialized():
-            stack.callback(ray.shutdown)
+            stack.callback(_shut_down)
             _join_cluster()
         configure_ray_data(graph)
         yield
         if own:
             _await_workers()
+
+
+def _shut_down() -> None:
+    await_executions(END_SECONDS)
+    ray.shutdown()
 
 
 @contextlib.contextmanager

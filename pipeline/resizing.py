@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ray.data import DataContext
 from ray.data._internal.actor_autoscaler import ActorPoolScalingRequest
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipeline.pool_sizes import PoolLoad, PoolSizes
 from pipeline.pool_watch import LOOK_SECONDS, stage_pools
+from pipeline.ray_callbacks import calling
 from records.errors import one_line
 
 logger = logging.getLogger(__name__)
@@ -45,12 +45,8 @@ def resizing(window_seconds: float) -> Iterator[None]:
                 logger.warning("pools keep their workers from here: %s", one_line(error))
                 self._resizer = None
 
-    classes = DataContext.get_current().custom_execution_callback_classes
-    classes.append(Callback)
-    try:
+    with calling(Callback):
         yield
-    finally:
-        classes.remove(Callback)
 
 
 @dataclass(slots=True)

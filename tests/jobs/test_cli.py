@@ -28,6 +28,45 @@ sys.exit(run_command(main, []))
 """
 
 
+DIES_AT_ITS_END = """
+import atexit, ctypes, sys
+from jobs.cli import end_process
+c = ctypes.CDLL(None)
+c.__cxa_atexit(c.abort, None, None)  # as a static object of C++ whose end throws
+atexit.register(print, "closed")
+print("the summary")
+{}
+"""
+
+
+def test_what_aborts_at_the_end_of_a_process_does_not_change_how_a_command_ended() -> None:
+    ended = {
+        end: subprocess.run(
+            [sys.executable, "-c", DIES_AT_ITS_END.format(end)], capture_output=True, text=True, check=False
+        )
+        for end in ("end_process(3)", "sys.exit(3)")
+    }
+    assert ended["end_process(3)"].returncode == 3
+    assert ended["end_process(3)"].stdout == "the summary\nclosed\n"
+    assert ended["sys.exit(3)"].returncode == -signal.SIGABRT, "else nothing would have to be done"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_a_summary_that_cannot_be_written_is_no_success() -> None:
+    code = "from jobs.cli import end_process\nprint('the summary')\nend_process(0)"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=os.environ | {"PYTHONUNBUFFERED": ""},
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: what was printed is lost: OSError: [Errno 28] No space left on device\n"
+
+
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
 def test_a_signal_ends_a_command_with_its_code_and_one_line(number: signal.Signals, word: str) -> None:
     with subprocess.Popen(

@@ -15,7 +15,7 @@ from actors.decode_config import DecodeConfig
 from cluster.nodes import NodeGroup
 from cluster.prices import read_prices
 from jobs.annotate import BREAKER_EXIT, summary
-from jobs.cli import console_and_logging, run_command
+from jobs.cli import console_and_logging, end_process, run_command
 from jobs.listing import list_into_catalog
 from pipeline.breaker import BreakerConfig
 from pipeline.builders import build_decode
@@ -119,4 +119,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))
+    end_process(run_command(main, sys.argv[1:]))

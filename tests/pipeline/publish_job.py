@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import console_and_logging, run_command
+from jobs.cli import console_and_logging, end_process, run_command
 from tests.pipeline.publishing import publish
 from tests.pipeline.stage_maker import publish_config
 
@@ -24,4 +24,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))
+    end_process(run_command(main, sys.argv[1:]))
