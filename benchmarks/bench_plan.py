@@ -33,6 +33,7 @@ from benchmarks.made_catalog import commit_catalog, link_all, make_catalog
 from pipeline.gate import GateConfig, gates
 from pipeline.graph import Graph, GraphConfig
 from pipeline.plan import Plan, make_plan
+from pipeline.ray_blocks import blocks_of
 from pipeline.ray_session import LocalRayConfig, ray_session
 from pipeline.spec import StageSpec
 from pipeline.tasks import Tasks
@@ -141,7 +142,7 @@ def measure_restart(uri: str, max_reads: int) -> dict[str, float]:
             )
             dataset = graph.build(Tasks(plan=plan, indices=plan.order, arrived=committer.arrived))
             built = time.perf_counter()
-            next(iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow")))
+            next(blocks_of(dataset))
             first = time.perf_counter()
         return {
             "pending": plan.pending_shards,

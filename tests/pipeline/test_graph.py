@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from ray.data import Dataset
 
@@ -14,6 +13,7 @@ from actors.decode import Decoded
 from actors.stage import PoolConfig
 from pipeline.gate import GateConfig, gates
 from pipeline.graph import Graph, GraphConfig
+from pipeline.ray_blocks import blocks_of
 from pipeline.spec import Specs
 from pipeline.tasks import Tasks
 from pipeline.unfinished import unfinished_plan
@@ -74,10 +74,7 @@ def run_graph(
             config=graph or GraphConfig(block_rows=4),
             store=StoreConfig(),
         ).build(Tasks(plan=plan, indices=plan.order), one_by_one=one_by_one)
-        rows = 0
-        for batch in built.iter_batches(batch_size=None, batch_format="pyarrow"):
-            assert isinstance(batch, pa.Table)
-            rows += batch.num_rows
+        rows = sum(block.num_rows for block in blocks_of(built))
     return built, rows
 
 
