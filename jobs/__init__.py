@@ -1,15 +1,16 @@
 """Entry points: `python -m jobs.<verb>`, one a file, thin: parse, wire, report."""
 
-import sys
-from types import TracebackType
+import os
+import signal
+import threading
+from types import FrameType
 
 
-def _say_interrupted(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Ctrl-C while a command still imports what it needs, for a second or two, is no traceback either."""
-    if issubclass(kind, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, traceback)
+def _say_interrupted(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C while a command still imports what it needs, for a second or two: no traceback, which some import eats."""
+    os.write(2, b"interrupted\n")
+    os._exit(128 + number)
 
 
-sys.excepthook = _say_interrupted
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    signal.signal(signal.SIGINT, _say_interrupted)  # until `run_command`

@@ -3,6 +3,7 @@
 import argparse
 import atexit
 import difflib
+import errno
 import logging
 import math
 import os
@@ -151,6 +152,8 @@ def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> in
     """
     try:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell's background jobs have it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return main(argv)
     except SystemExit as leaving:
         if leaving.code != signal.SIGTERM:
@@ -166,6 +169,17 @@ def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> in
     except (TransientError, ReelscribeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED_EXIT
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC) or error.filename is not None:
+            raise
+        return _lost_output(error)
+
+
+def _lost_output(error: OSError) -> int:
+    """Says that standard output takes no more, a pipe to `head` or a full disk; nothing is written there again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    print(f"error: what was printed is lost: {one_line(error)}", file=sys.stderr)
+    return FAILED_EXIT
 
 
 def end_process(code: int) -> NoReturn:
@@ -174,12 +188,13 @@ def end_process(code: int) -> NoReturn:
     One that gives back a buffer of Python's then is ended in a destructor, and the process with SIGABRT: whoever
     submitted the job would be told that it failed after it had committed everything.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # all is done
     atexit._run_exitfuncs()
     try:
         sys.stdout.flush()
     except OSError as error:
-        print(f"error: what was printed is lost: {one_line(error)}", file=sys.stderr)
-        code = code or FAILED_EXIT
+        code = code or _lost_output(error)
     os._exit(code)
 
 

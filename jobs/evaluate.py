@@ -39,7 +39,8 @@ Interactions: MicroLens's pairs.tsv (user<TAB>item item …), or .csv or .parque
 Features from elsewhere: a .npy of (items, dimensions) floats; its ids in a Parquet file (video_id) or a text file, one
 a line, or left out where the lines are those of the release's item_ids.parquet.
 The command is resumable: each cell of the grid is stored when it is done.
-exit codes: 0 all done, 1 some cells failed (they are named, and run again next time), 2 wrong arguments
+exit codes: 0 all done, 1 some cells failed (they are named, and run again next time), 2 wrong arguments,
+128 + the signal's number when told to stop
 """
 
 

@@ -25,7 +25,7 @@ It writes releases/NAME/ below the output, with report.html, and moves releases/
 resumable; a release that is there never changes. It reads beside a running jobs.annotate and takes what was finished
 when it started. --gate NAME=VALUE is --set publish.gates.NAME=VALUE; docs/releases.md lists the gates.
 exit codes: 0 published, or there already; 1 the last line says why; 2 wrong arguments, unfinished shards or another
-content under this name; 4 a gate failed: LATEST was not moved, and the report says more
+content under this name; 4 a gate failed: LATEST was not moved, and the report says more; 128 + the signal's number
 """
 
 

@@ -1,5 +1,6 @@
 """How a run ends that is to stop: what is on its way may still come back, for as long as something can."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ away has 30 s."""
 
 UNHURRIED_LEAVE_SECONDS = 120.0
 """The same without a signal, from where it waits: to hand tasks to Ray, to commit and to shut down may take long."""
+
+SILENT_SECONDS = 8.0
+"""How long Ray may take for an answer after a signal. Whoever signals a whole group, or a machine's every process, ends
+Ray's own as well; what asks them then waits for a minute, at the end of which Ray ends this process without a word."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,3 +56,18 @@ class Drain:
         if now - self._over_since > (LEAVE_SECONDS if hurried else UNHURRIED_LEAVE_SECONDS):
             self.leave(self.flag)
         self.flag.end_drain()
+
+    def leave_without_ray(self, asking_since: float | None, save: Callable[[], None]) -> None:
+        """After a signal: saves, at most for `LEAVE_SECONDS`, and ends the process where Ray does not answer.
+
+        Args:
+            asking_since: Since when an answer is waited for, by the clock; None while none is.
+            save: Journals what came back.
+        """
+        if self.flag.signal_number is None or asking_since is None or self.clock() - asking_since < SILENT_SECONDS:
+            return
+        last = threading.Timer(LEAVE_SECONDS, self.leave, [self.flag])
+        last.daemon = True
+        last.start()
+        save()
+        self.leave(self.flag)

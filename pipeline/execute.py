@@ -30,7 +30,7 @@ from pipeline.stats import RunStats
 from pipeline.stop import DrainOver, PassOver, StopFlag, leave_now
 from pipeline.tasks import Presets, Tasks
 from pipeline.watchdog import Standstill, Watchdog
-from records.errors import FatalError, ReelscribeError, UserError, one_line
+from records.errors import FatalError, ReelscribeError, one_line
 from records.flow import flow_rows, spent_seconds
 
 logger = logging.getLogger(__name__)
@@ -55,11 +55,14 @@ class Phase:
     """Called about every second, for the display."""
     gates: Gates
     """Opens the gate that takes the place of a dead one."""
-    place_anew: Callable[[], Mapping[str, Placement]] = dict
-    """Where the workers of each stage go, and with how many each begins on the nodes that live now."""
+    place_anew: Callable[[Mapping[str, Placement]], Mapping[str, Placement]] = dict
+    """From where the workers of each stage went, with how many each began, to the same on the nodes that live now."""
     _memory_bytes: int = 0
     _last_flush: float = field(default_factory=time.monotonic)
     _over: threading.Event = field(default_factory=threading.Event)
+    _all_over: threading.Event = field(default_factory=threading.Event)
+    _asking_since: float | None = None
+    """Since when the housekeeper waits for Ray's answers."""
     _drain: Drain = field(init=False)
     _expects_rows: bool = True
     """Whether any row may still come back in this pass."""
@@ -75,6 +78,7 @@ class Phase:
         """Runs every task; what a worker took down with it runs again row by row until each row has an outcome."""
         housekeeper = threading.Thread(target=self._keep_house, name="housekeeper", daemon=True)
         housekeeper.start()
+        threading.Thread(target=self._watch_drain, name="drain", daemon=True).start()
         try:
             self._pass(tasks, one_by_one=False)
             self._isolate(tasks)
@@ -88,6 +92,7 @@ class Phase:
         finally:
             self._over.set()
             housekeeper.join(timeout=30)
+            self._all_over.set()
             gc.collect()  # as after a pass: before this, what was raised held all that it had come through
         if self.flag.error is not None:
             self._save_what_there_is()
@@ -179,8 +184,14 @@ class Phase:
             except Exception as error:  # noqa: BLE001 - as above
                 self._fail(error)
                 self._stop_reading()
+            self._asking_since = None
+
+    def _watch_drain(self) -> None:
+        """Apart from the housekeeper, who asks Ray and may have to wait for its answer."""
+        while not self._all_over.wait(1.0):
             # Where the driver cannot go on, nothing that comes back could be kept.
             self._drain.watch(expects_rows=self._expects_rows and self.flag.error is None)
+            self._drain.leave_without_ray(self._asking_since, self._save_what_there_is)
 
     def _ray_left(self, error: Exception) -> bool:
         """Whether Ray's own processes took the signal as well: whoever signals the whole group ends them with us."""
@@ -201,6 +212,7 @@ class Phase:
                 self._flush()
             settled, arrived = self._settled_rows(), self.committer.rows - self.committer.rows_before_pass
             shards = self.committer.committed_shards - self.committer.shards_before_pass
+        self._asking_since = now
         state = self._ask_gate(settled, shards)
         if state is None:
             return
@@ -264,7 +276,7 @@ class Phase:
         while len(lost := self._lost(tasks, rerun.presets)):
             seen = self._end_pass()
             if self._gave_up:
-                self.graph = replace(self.graph, placements=self._placed_anew())
+                self.graph = replace(self.graph, placements=self.place_anew(self.graph.placements))
             again, one_by_one = rerun.after(lost, seen, self.graph.reader(), gave_up=self._gave_up)
             with self.committer.lock:
                 self.committer.begin_pass()
@@ -279,14 +291,6 @@ class Phase:
             self.graph = replace(self.graph, gate=self.gates.open_again(error, self.committer.rows))
             return PassSeen()
         return seen
-
-    def _placed_anew(self) -> Mapping[str, Placement]:
-        """As before where a stage has no node now: its workers wait for one, as at the start."""
-        try:
-            return self.place_anew()
-        except UserError as error:
-            logger.warning("waiting for nodes: %s", error)
-            return self.graph.placements
 
     def _lost(self, tasks: Tasks, presets: Presets) -> Tasks:
         """The shards that did not come back whole; none once the run is to stop."""

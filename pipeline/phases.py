@@ -1,7 +1,7 @@
 """Which stages run together: all of them where the cluster can hold one worker of each, else a few at a time."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cluster.capacity import Capacity
@@ -77,9 +77,13 @@ class Placer:
             logger.warning("%s", shortage)
         return placed
 
-    def anew(self, stages: Iterable[str]) -> dict[str, Placement]:
-        """As `place_anew`."""
-        return place_anew(self.specs, stages, self.whole(), self.live(), self.rows, self.in_flight)
+    def anew(self, stages: Iterable[str], before: Mapping[str, Placement]) -> Mapping[str, Placement]:
+        """As `place_anew`; as before where a stage has no node now: its workers wait for one, as at the start."""
+        try:
+            return place_anew(self.specs, stages, self.whole(), self.live(), self.rows, self.in_flight)
+        except UserError as error:
+            logger.warning("waiting for nodes: %s", error)
+            return before
 
     def phases(self, planned: Sequence[Sequence[str]], needed: Sequence[str]) -> list[list[str]]:
         """The phases planned where the smallest pools of each fit this cluster, else as `make_phases` cuts them.

@@ -29,6 +29,9 @@ START_TRIES = 3
 MIN_LOCAL_CPUS = 6
 
 _FOLDER_PREFIX = "reelscribe-ray-"
+_LONGEST_SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+MOST_SOCKET_BYTES = 107
+"""Of a Unix socket's path, on Linux."""
 _OWNER = "owner"
 END_SECONDS = 10.0
 """How long the end of a session may wait for its processes."""
@@ -93,8 +96,9 @@ def _shut_down() -> None:
 @contextlib.contextmanager
 def _session_folder() -> Iterator[str]:
     """Ray's folder, with the logs of every worker; kept where the run fails."""
-    sweep_folders(Path(tempfile.gettempdir()))
-    folder = tempfile.mkdtemp(prefix=_FOLDER_PREFIX)
+    parent = session_parent(tempfile.gettempdir())
+    sweep_folders(Path(parent))
+    folder = tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=parent)
     (Path(folder) / _OWNER).write_text(str(os.getpid()))
     try:
         yield folder
@@ -108,6 +112,12 @@ def _session_folder() -> Iterator[str]:
         _remove(folder)
         raise
     _remove(folder)
+
+
+def session_parent(temporary: str) -> str:
+    """Where Ray's folder goes: `/tmp` where the path of a socket below `temporary` would be longer than may be."""
+    socket = Path(temporary, f"{_FOLDER_PREFIX}12345678", _LONGEST_SOCKET)
+    return temporary if len(os.fsencode(socket)) <= MOST_SOCKET_BYTES else "/tmp"
 
 
 def _remove(folder: str) -> None:

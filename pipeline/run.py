@@ -72,7 +72,7 @@ class Run:
     _removed: int = 0
     _pools: PoolWatch = field(default_factory=PoolWatch)
     _bill: NodeBill | None = None
-    _place_anew: Callable[[], Mapping[str, Placement]] = dict
+    _place_anew: Callable[[Mapping[str, Placement]], Mapping[str, Placement]] = dict
     """Where the workers of the phase under way go once nodes are gone."""
     _gates: Gates = field(init=False)
     _on_signal: Callable[[int], None] = field(init=False)

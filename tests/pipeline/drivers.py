@@ -31,11 +31,18 @@ class Driver:
     log: Path
 
     @classmethod
-    def start(cls, module: str, arguments: Sequence[str], environment: Environment, log: Path) -> "Driver":
+    def start(
+        cls, module: str, arguments: Sequence[str], environment: Environment, log: Path, *, own_group: bool = False
+    ) -> "Driver":
         """Starts `python -m module`; its standard output and error go to `log`."""
         with log.open("ab") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment, stdout=file, stderr=file
+                [sys.executable, "-m", module, *arguments],
+                cwd=ROOT,
+                env=environment,
+                stdout=file,
+                stderr=file,
+                process_group=0 if own_group else None,
             )
         return cls(process, log)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pipeline.drain import LEAVE_SECONDS, UNHURRIED_LEAVE_SECONDS, Drain
+from pipeline.drain import LEAVE_SECONDS, SILENT_SECONDS, UNHURRIED_LEAVE_SECONDS, Drain
 from pipeline.limits import Limits
 from pipeline.stop import DrainOver, StopFlag
 
@@ -100,3 +100,20 @@ def test_a_planned_stop_drains_until_its_limit_and_a_signal_ends_it_sooner() -> 
     one.drain.begin_anew()
     assert not one.after(SECONDS - 1)
     assert one.after(1)
+
+
+def test_after_a_signal_the_process_saves_and_leaves_where_ray_does_not_answer() -> None:
+    saved: list[int] = []
+    one = Stopping()
+
+    def tick(asking_since: float | None) -> bool:
+        one.drain.leave_without_ray(asking_since, lambda: saved.append(len(one.left)))
+        return bool(one.left)
+
+    assert not tick(one.now - 10 * SILENT_SECONDS), "a cluster that is busy is waited for"
+    one.flag.set("received SIGTERM", signal_number=15)
+    one.drain.begin_anew()
+    assert not tick(None), "it answers"
+    assert not tick(one.now - SILENT_SECONDS + 1)
+    assert tick(one.now - SILENT_SECONDS)
+    assert saved == [0], "first of all"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import ray_session
-from pipeline.ray_session import START_TRIES, LocalRayConfig, sweep_folders
+from pipeline.ray_session import START_TRIES, LocalRayConfig, session_parent, sweep_folders
 
 
 class SlowRay:
@@ -72,3 +72,11 @@ def test_only_old_folders_of_processes_that_are_gone_are_swept(tmp_path: Path) -
     swept = {path.name for path in sweep_folders(tmp_path)}
     assert swept == {"reelscribe-ray-dead-old", "reelscribe-ray-nobody-old"}
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_not_rays() -> None:
+    short, long = "/scratch/job-123456", "/scratch/job-1234567"
+    assert session_parent(short) == short
+    assert session_parent(long) == "/tmp"
+    longest = f"{short}/reelscribe-ray-12345678/session_2026-11-27_11-49-35_123456_4194304/sockets/plasma_store"
+    assert len(longest) == 107, "Linux takes no more"

@@ -84,8 +84,10 @@ def test_each_phase_of_a_planned_run_has_the_whole_cluster_and_goes_on_with_what
         placed = of_run.begin(list(phase.workers))
         engines = {name: count for name, count in phase.workers.items() if specs[name].pool.num_gpus}
         assert {name: placed[name].initial_actors for name in engines} == engines == dict.fromkeys(engines, 4)
-        after = of_run.anew(phase.workers)
+        after = of_run.anew(phase.workers, placed)
         assert {(after[name].initial_actors, after[name].max_actors) for name in engines} == {(2, 4)}
+        nowhere = placer(specs, Cluster(kinds=()), Cluster(kinds=()))
+        assert nowhere.anew(phase.workers, placed) is placed, "what no node holds now waits for one"
 
 
 def test_phases_that_do_not_fit_the_cluster_of_the_run_are_cut_anew() -> None:

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.drain import LEAVE_SECONDS, SILENT_SECONDS
 from pipeline.graph import GraphConfig
 from pipeline.ray_session import LocalRayConfig, ray_session
 from pipeline.stop import SAME_SIGNAL_SECONDS, StopFlag
 from tests.pipeline.drivers import (
+    LIGHT_JOB,
     Driver,
     Environment,
     journal_files,
     journalled_ids,
     last_report,
     lease_record,
+    light_arguments,
     light_job,
     run_light_job,
 )
@@ -101,6 +104,26 @@ def test_a_second_signal_leaves_at_once_with_what_is_journalled(tmp_path: Path, 
     assert "again, leaving now" in driver.said()
     assert journalled_ids(output) <= set(IDS)
     assert not (output / "runs" / lease_record(output)["run_id"] / "report.json").exists()
+
+
+def test_a_signal_to_rays_own_processes_as_well_ends_the_driver_soon_with_what_came_back(
+    tmp_path: Path, drivers_ray: Environment
+) -> None:
+    """As `timeout`, a supervisor or systemd sends it: to a driver's whole group, in which its own Ray is."""
+    output, notes = tmp_path / "out", tmp_path / "notes"
+    light_catalog(str(output), IDS, shard_size=len(IDS))
+    options = light_arguments(
+        output, notes, seconds=0.3, journal_seconds=NEVER, drain_seconds=60.0, stages=",".join(SHORT)
+    )
+    own_ray = {name: value for name, value in drivers_ray.items() if name != "RAY_ADDRESS"}
+    driver = Driver.start(LIGHT_JOB, options, own_ray, notes / "log", own_group=True)
+    assert driver.reaches(lambda: len(noted_lines(notes / "caption.done")) >= ROWS_BACK), driver.said()[-2000:]
+    sent = time.monotonic()
+    os.killpg(driver.process.pid, signal.SIGTERM)
+    assert driver.wait() == 143, driver.said()[-2000:]
+    assert time.monotonic() - sent < SILENT_SECONDS + 2 * LEAVE_SECONDS
+    assert "the same command goes on from here" in driver.said()
+    assert set(journalled_ids(output)) > set()
 
 
 def test_a_signal_while_ray_shuts_down_costs_neither_report_nor_lease(
