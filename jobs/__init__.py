@@ -2,7 +2,7 @@
 
 import os
 import signal
-import threading
+import sys
 from types import FrameType
 
 
@@ -12,5 +12,6 @@ def _say_interrupted(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-    signal.signal(signal.SIGINT, _say_interrupted)  # until `run_command`
+# Under `python -m jobs.<verb>`, which imports this first, until `run_command`; who else imports it is left alone.
+if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    signal.signal(signal.SIGINT, _say_interrupted)

@@ -223,6 +223,8 @@ def summary(report: RunReport, store: Store) -> str:
         if stats.rows:
             kinds = kinds_text(stats.errors, stats.stream_errors)
             lines.append(f"  {stage:<15} {stats.results:>7} results {stats.failed:>5} errors  {kinds}")
+    if report.items_with_errors and report.tripped is None:
+        lines.append("Errors are rows too and stay as they are until --retry-failed runs those items again.")
     if waiting:
         lines.append(f"Not run: {waiting}, whose input is not there yet: name its stages in --stages as well")
     lines.append(f"Report: {store.uri(f'runs/{report.run_id}/report.md')}")

@@ -158,7 +158,8 @@ def make_plan(
     existing = list_stages(tables, {name: spec.fingerprint for name, spec in specs.items()}, shards)
     floor = np.zeros(shards, dtype=np.int32) if returned is None else np.maximum(returned, 0)
     highest = functools.cache(lambda: _highest(tables, np.maximum(metadata, floor)))
-    targets, blocked = _targets(specs, set(selected), existing, titles, floor, highest)
+    others = functools.partial(_under_others, tables, specs, shards)
+    targets, blocked = _targets(specs, set(selected), existing, titles, floor, highest, others)
     if retry is not None:
         again = _add_retries(specs, targets, existing, retry, highest)
         for name, target in targets.items():
@@ -187,11 +188,13 @@ def _targets(
     meta: Generations,
     floor: Generations,
     highest: Callable[[], Generations],
+    others: Callable[[str], npt.NDArray[np.bool_]],
 ) -> tuple[dict[str, Generations], dict[str, int]]:
     """Which file each stage must write next, and where it cannot because an input is missing.
 
     A file that was deleted although others were made from it comes back above all that the shard has seen, since it
-    may say something else now.
+    may say something else now. What reads `decode` takes one of its streams and has that one's fingerprint alone: where
+    there is a file of other settings, it was made from that, and the stream that is the same leaves it as it is.
     """
     made_from = _made_from(specs, existing)
     after: dict[str, Generations] = {}
@@ -205,6 +208,8 @@ def _targets(
             needed = np.maximum(needed, after[upstream])
             ready &= after[upstream] != NONE
         deleted = (have == NONE) & made_from[name]
+        if deleted.any() and not spec.reads:
+            deleted &= ~others(name)
         if deleted.any():
             needed = np.where(deleted, np.maximum(needed, highest() + 1), needed)
         stale = have < needed
@@ -215,6 +220,14 @@ def _targets(
         targets[name] = np.where(stale & ready, needed, NONE).astype(np.int32)
         after[name] = np.maximum(have, targets[name])
     return targets, {stage: count for stage, count in blocked.items() if count}
+
+
+def _under_others(tables: FileLists, specs: Specs, shards: int, stage: str) -> npt.NDArray[np.bool_]:
+    """(S,) whether a shard has a file of a stage under another fingerprint than its own."""
+    found = np.zeros(shards, dtype=bool)
+    for fingerprint in set(tables.fingerprints(stage)) - {specs[stage].fingerprint}:
+        found |= as_array(tables.all_files(stage, fingerprint), shards) != NONE
+    return found
 
 
 def _made_from(specs: Specs, existing: Mapping[str, Generations]) -> dict[str, npt.NDArray[np.bool_]]:

@@ -45,7 +45,9 @@ def _rows(where: str, lines: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterato
             raise UserError(f"{where}: row {number} has an empty {column}")
         title = text_of(line[titles]) if titles is not None else ""
         yield video_id, Metadata(title=title, extra={key: text for key, text in values.items() if text})
-    if line and not titled:
+    if not line:
+        logger.warning("%s has no rows: nothing was taken from it", where)
+    elif not titled:
         logger.warning("%s has no column 'title', so it names no title; it has %s", where, ", ".join(line))
 
 

@@ -82,6 +82,7 @@ def test_a_signal_ends_a_command_with_its_code_and_one_line(number: signal.Signa
 
 INTERRUPTED = """
 import os, signal, sys, time
+sys.argv = ["-m"]  # as `python -m jobs.<verb>` has it while it imports
 import jobs
 try:
     os.kill(os.getpid(), signal.SIGINT)
@@ -95,6 +96,9 @@ print("went on")
 def test_ctrl_c_among_the_imports_ends_a_command_whatever_catches_it() -> None:
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+    library = INTERRUPTED.replace("-m", "a script of somebody's")
+    done = subprocess.run([sys.executable, "-c", library], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "went on\n"), "their Ctrl-C is theirs"
 
 
 def test_what_was_told_to_ignore_ctrl_c_still_does() -> None:

@@ -56,6 +56,23 @@ def test_a_deleted_file_comes_back_above_what_was_made_from_it() -> None:
     assert task.targets == {"decode": 1, "caption": 1, "embed": 1}
 
 
+def test_other_settings_of_one_stream_leave_what_takes_the_other_as_it_is() -> None:
+    """A frame rate changes the fingerprints of decode, of what sees, and of what is made from that; and back again."""
+    sound = {"transcribe": replace(SPECS["caption"], name="transcribe", fingerprint="t1", modality="audio")}
+    before = {**SPECS, "embed": replace(SPECS["embed"], reads=("caption", "transcribe"))}
+    before = {"decode": before["decode"], "caption": before["caption"], **sound, "embed": before["embed"]}
+    after = {name: replace(spec, fingerprint=f"{spec.fingerprint}-2fps") for name, spec in before.items()} | sound
+    done = MemoryTables()
+    for name, spec in before.items():
+        done.files[name, spec.fingerprint, "00000000", 0] = []
+    (task,) = plan_for(done, 1, specs=after).tasks()
+    assert task.targets == {"decode": 0, "caption": 0, "embed": 0}
+    for name, spec in after.items():
+        done.files[name, spec.fingerprint, "00000000", 0] = []
+    for specs in (before, after):
+        assert plan_for(done, 1, specs=specs).pending_shards == 0
+
+
 def test_edited_metadata_runs_embed_only() -> None:
     done = with_files(decode={0: 0, 1: 0}, caption={0: 0, 1: 0}, embed={0: 0, 1: 0})
     (task,) = plan_for(done, 2, metadata={0: 0, 1: 1}).tasks()

@@ -47,6 +47,13 @@ def test_a_table_without_titles_is_told(tmp_path: Path, caplog: pytest.LogCaptur
     assert "id, name" in said
 
 
+@pytest.mark.parametrize("text", ["", "video_id,title\n"])
+def test_a_table_without_rows_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str) -> None:
+    (tmp_path / "titles.csv").write_text(text)
+    assert list(read_metadata(str(tmp_path / "titles.csv"))) == []
+    assert "titles.csv has no rows: nothing was taken from it" in caplog.text
+
+
 def test_columns_are_found_whatever_their_case(tmp_path: Path) -> None:
     wanted = [("1", Metadata(title="A", extra={"Views": "3"}))]
     for header in ("Video_ID,Title,Views", "id,TITLE,Views", "Item,title,Views"):
