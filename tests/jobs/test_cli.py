@@ -82,6 +82,7 @@ def test_a_signal_ends_a_command_with_its_code_and_one_line(number: signal.Signa
 
 INTERRUPTED = """
 import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.{before})  # a shell's background jobs ignore it, and all that they start
 sys.argv = ["-m"]  # as `python -m jobs.<verb>` has it while it imports
 import jobs
 try:
@@ -94,16 +95,17 @@ print("went on")
 
 
 def test_ctrl_c_among_the_imports_ends_a_command_whatever_catches_it() -> None:
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+    command = INTERRUPTED.format(before="default_int_handler")
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
-    library = INTERRUPTED.replace("-m", "a script of somebody's")
+    library = command.replace("-m", "a script of somebody's")
     done = subprocess.run([sys.executable, "-c", library], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "went on\n"), "their Ctrl-C is theirs"
 
 
 def test_what_was_told_to_ignore_ctrl_c_still_does() -> None:
     """As a shell's background jobs are."""
-    ignoring = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)" + INTERRUPTED
+    ignoring = INTERRUPTED.format(before="SIG_IGN")
     done = subprocess.run([sys.executable, "-c", ignoring], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "went on\n", "")
 
