@@ -176,9 +176,9 @@ def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> in
 
 
 def _lost_output(error: OSError) -> int:
-    """Says that standard output takes no more, a pipe to `head` or a full disk; nothing is written there again."""
+    """Says that a pipe or a disk takes no more, likeliest standard output's; nothing is written there again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    print(f"error: what was printed is lost: {one_line(error)}", file=sys.stderr)
+    print(f"error: {one_line(error)}", file=sys.stderr)
     return FAILED_EXIT
 
 

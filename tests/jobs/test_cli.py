@@ -64,7 +64,7 @@ def test_a_summary_that_cannot_be_written_is_no_success() -> None:
             env=os.environ | {"PYTHONUNBUFFERED": ""},
         )
     assert done.returncode == 1
-    assert done.stderr == "error: what was printed is lost: OSError: [Errno 28] No space left on device\n"
+    assert done.stderr == "error: OSError: [Errno 28] No space left on device\n"
 
 
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
@@ -131,7 +131,7 @@ def test_a_reader_that_has_enough_costs_one_line() -> None:
         said = process.stderr.read()
     assert (process.returncode, said) == (
         1,
-        "error: what was printed is lost: BrokenPipeError: [Errno 32] Broken pipe\n",
+        "error: BrokenPipeError: [Errno 32] Broken pipe\n",
     )
 
 
