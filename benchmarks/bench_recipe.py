@@ -1,9 +1,10 @@
 """A recipe as it is, all its stages sharing one GPU, with models of the published sizes and no weights.
 
-    python -m benchmarks.bench_recipe --source FOLDER [--recipe paper] [--copies 8] [--keep FOLDER]
+    python -m benchmarks.bench_recipe --source FOLDER [--recipe paper] [--copies 8] [--plan 32] [--keep FOLDER]
 
 Shows whether the shares of a recipe fit on the GPU, what each process takes of it, and how many rows a second come out
-when every answer is as long as it may be. Needs an NVIDIA GPU of 80 GB; says so where there is none.
+when every answer is as long as it may be; with `--plan`, what `jobs.plan` says before and how right it was. Needs an
+NVIDIA GPU of 80 GB; says so where there is none.
 """
 
 import argparse
@@ -49,6 +50,15 @@ class GpuWatch:
         self._stop.set()
         self._thread.join()
 
+    def print(self) -> None:
+        """What the GPU held at most, what of it each process did, and how busy it was."""
+        print(f"GPU memory at most {self.total_mib / 1024:.1f} GiB; by process:")
+        for name, mib in sorted(self.peaks.items(), key=lambda item: -item[1]):
+            print(f"  {mib / 1024:6.1f} GiB  {name}")
+        if self.busy:
+            share = sum(self.busy) / len(self.busy)
+            print(f"a kernel ran in {share:.0f} % of the time, at most {max(self.busy)} % of a sample", flush=True)
+
     def _watch(self) -> None:
         while not self._stop.wait(INTERVAL_SECONDS):
             for pid, mib in _query("compute-apps=pid,used_memory"):
@@ -87,6 +97,10 @@ def main() -> int:
     parser.add_argument("--recipe", default="paper")
     parser.add_argument("--copies", type=int, default=8, help="how often each file of the source is an item")
     parser.add_argument("--models", type=Path, default=DEFAULT_FOLDER, help="where the models are kept")
+    parser.add_argument(
+        "--plan", type=int, metavar="ITEMS", help="plan first, on a sample of so many, and run the plan"
+    )
+    parser.add_argument("--prices", default="cluster/prices.example.yaml", help="the plan's price table")
     parser.add_argument("--keep", type=Path, help="a folder for the output, which is kept")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as for jobs.annotate")
     arguments = parser.parse_args()
@@ -102,14 +116,27 @@ def main() -> int:
         # Random words fail Whisper's thresholds, each of which would decode a chunk five times more.
         settings += ["transcribe.temperatures=[0.0]", *arguments.set]
         output = arguments.keep or Path(scratch) / "output"
-        command = [sys.executable, "-m", "jobs.annotate", "--source", str(source), "--output", str(output)]
-        command += ["--recipe", arguments.recipe, *(part for setting in settings for part in ("--set", setting))]
-        watch = GpuWatch()
-        started = time.perf_counter()
-        code = subprocess.run(command, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"}).returncode
-        watch.close()
-        print(f"exit code {code} after {time.perf_counter() - started:.0f} s")
-        _print(watch, output)
+        chosen = ["--source", str(source), "--output", str(output), "--recipe", arguments.recipe]
+        chosen += [part for setting in settings for part in ("--set", setting)]
+        if arguments.plan:
+            sample = ["--sample", str(arguments.plan), "--prices", arguments.prices, "--cluster", "connected"]
+            _watched("jobs.plan", [*chosen, *sample])
+            chosen += [part for plan in output.glob("plans/*.yaml") for part in ("--plan", str(plan))]
+        code = _watched("jobs.annotate", chosen)
+        for report in sorted(output.glob("runs/*/report.md")):
+            print(report.read_text())
+    return code
+
+
+def _watched(module: str, arguments: list[str]) -> int:
+    """Runs a command and prints what the GPU held meanwhile; its exit code."""
+    watch = GpuWatch()
+    started = time.perf_counter()
+    command = [sys.executable, "-m", module, *arguments]
+    code = subprocess.run(command, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"}).returncode
+    watch.close()
+    print(f"{module}: exit code {code} after {time.perf_counter() - started:.0f} s")
+    watch.print()
     return code
 
 
@@ -130,17 +157,6 @@ def _copies(source: Path | None, copies: int, scratch: Path) -> Path:
         for copy in range(copies if file.suffix != ".csv" else 0):
             shutil.copyfile(file, folder / f"{copy:04d}-{file.name}")
     return folder
-
-
-def _print(watch: GpuWatch, output: Path) -> None:
-    print(f"GPU memory at most {watch.total_mib / 1024:.1f} GiB; by process:")
-    for name, mib in sorted(watch.peaks.items(), key=lambda item: -item[1]):
-        print(f"  {mib / 1024:6.1f} GiB  {name}")
-    busy = watch.busy
-    if busy:
-        print(f"a kernel ran in {sum(busy) / len(busy):.0f} % of the time, at most {max(busy)} % of a sample")
-    for report in sorted(output.glob("runs/*/report.md")):
-        print(report.read_text())
 
 
 if __name__ == "__main__":
