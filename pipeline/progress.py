@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.pool_watch import PoolTime
+from pipeline.pool_watch import PoolTime, PoolWorkers
 from pipeline.stats import RunStats
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class Progress:
     Args:
         stats: The run's counters; what they held before is none of this phase.
         times: Stage to the time of its pool so far, over the whole run.
+        workers: Stage to what its workers do now.
         console: Where to draw; a live table if it is a terminal.
         line_seconds: Seconds between two lines of a log.
         clock: Seconds that never go back.
@@ -49,6 +50,7 @@ class Progress:
         self,
         stats: RunStats,
         times: Callable[[], Mapping[str, PoolTime]],
+        workers: Callable[[], Mapping[str, PoolWorkers]],
         console: Console,
         *,
         line_seconds: float = 30.0,
@@ -56,6 +58,7 @@ class Progress:
     ) -> None:
         self._stats = stats
         self._times = times
+        self._workers = workers
         self._line_seconds = line_seconds
         self._clock = clock
         self._started = self._last_line = clock()
@@ -135,9 +138,19 @@ class Progress:
             shares[stage] = min(busy / there, 1.0) if there > 0 else 0.0
         return shares
 
+    def _starting(self, before: str) -> str:
+        """Which stages have no worker yet that is ready, after `before`; empty once each has one."""
+        workers = self._workers().items()
+        missing = {stage: one for stage, one in workers if (one.waiting or one.loading) and not one.idle + one.working}
+        loading = [stage for stage, one in missing.items() if one.loading]
+        starting = [stage for stage in missing if stage not in loading]
+        told = {"loading": loading, "starting": starting}
+        text = "; ".join(f"{what} {', '.join(stages)}" for what, stages in told.items() if stages)
+        return f"{before}{text}" if text else ""
+
     def _line(self, now: Snapshot, seconds: float) -> str:
         if not now.rows:
-            return f"{now.title} {clock(seconds)} no row yet, workers are starting; {now.shards} shards to do"
+            return f"{now.title} {clock(seconds)} no row yet{self._starting(', ')}; {now.shards} shards to do"
         busy = " ".join(f"{stage}={share:.0%}" for stage, share in self._busy().items())
         errors = " ".join(f"{kind}={count}" for kind, count in sorted(now.errors.items())) or "none"
         return (
@@ -147,7 +160,7 @@ class Progress:
         )
 
     def _display(self, now: Snapshot, seconds: float) -> Group:
-        waiting = "" if now.rows or seconds < 5 else "   workers are starting"
+        waiting = "" if now.rows or seconds < 5 else self._starting("   ")
         title = Text(
             f"{now.title}  {clock(seconds)}   shards {now.shards_done}/{now.shards}   "
             f"rows {now.rows}/~{now.expected_rows}   {self._rate(now, seconds):.2f} rows/s   "

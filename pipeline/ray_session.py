@@ -19,6 +19,7 @@ import ray
 from cluster.capacity import Capacity
 from pipeline.graph import GraphConfig, configure_ray_data
 from pipeline.ray_blocks import await_executions
+from pipeline.ray_notices import notices_to_log
 from records.errors import FatalError, ReelscribeError, UserError
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ def ray_session(local: LocalRayConfig, graph: GraphConfig) -> Iterator[None]:
     Raises:
         UserError: No cluster answers at the address in the environment.
     """
+    notices_to_log()
     with contextlib.ExitStack() as stack:
         own = not ray.is_initialized() and not in_cluster()
         if own:

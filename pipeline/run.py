@@ -217,7 +217,7 @@ class Run:
         journalled = {shard_id: committer.arrived(shard_id).bit_count() for shard_id in committer.incomplete()}
         stats.forecast = forecast = RowForecast(catalog.live_counts(), plan.order, journalled)
         look = partial(self._snapshot, title, committer, tasks, forecast)
-        with Progress(stats, self._pools.times, self.console) as progress:
+        with Progress(stats, self._pools.times, self._pools.workers, self.console) as progress:
             phase = Phase(
                 graph=graph,
                 gates=self._gates,

@@ -147,7 +147,9 @@ def test_a_shard_whose_reader_dies_each_time_ends_the_run_with_its_name(tmp_path
         killer.join()
 
 
-def test_a_stage_that_cannot_be_built_ends_the_run_with_its_own_error(tmp_path: Path) -> None:
+def test_a_stage_that_cannot_be_built_ends_the_run_with_its_own_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "out"
     light_catalog(str(output), IDS, shard_size=4)
     good = dict(short_specs(tmp_path / "reads"))
@@ -155,6 +157,7 @@ def test_a_stage_that_cannot_be_built_ends_the_run_with_its_own_error(tmp_path: 
     with pytest.raises(FatalError, match=r"caption cannot start, tried \d times: RuntimeError: the weights") as raised:
         run_light(output, bad)
     assert "\n" not in str(raised.value)
+    assert "Traceback" not in capsys.readouterr().out
     assert stage_files(output) == {}
     (report,) = output.glob("runs/*/report.json")
     assert json.loads(report.read_text())["stopped"] == f"FatalError: {raised.value}"

@@ -131,7 +131,7 @@ def test_a_phase_is_looked_at_once_a_tick_and_where_that_fails_no_run_ends(caplo
             raise RuntimeError("set changed size during iteration")
         return NOW
 
-    with Progress(stats, dict, Console(file=io.StringIO()), line_seconds=0.0) as progress:
+    with Progress(stats, dict, dict, Console(file=io.StringIO()), line_seconds=0.0) as progress:
         for _ in range(2):
             phase.tick(look, committer, progress.draw)
         assert [value for value, _ in recorders.of[ROWS].puts] == [8, 8]

@@ -9,13 +9,20 @@ from dataclasses import dataclass, field, replace
 import pytest
 from rich.console import Console
 
-from pipeline.pool_watch import PoolTime
+from pipeline.pool_watch import PoolTime, PoolWorkers
 from pipeline.progress import Progress, Snapshot, clock
 from pipeline.stats import RunStats
 
 START = Snapshot(
     title="annotate", shards_done=0, shards=4, rows=0, expected_rows=41, failed_rows=0, errors={}, stopping=None
 )
+
+LOADS = {
+    "decode": PoolWorkers(working=2),
+    "caption": PoolWorkers(loading=1, waiting=1),
+    "describe_audio": PoolWorkers(loading=1),
+    "embed": PoolWorkers(waiting=2),
+}
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
@@ -26,6 +33,7 @@ class Watched:
 
     stats: RunStats = field(default_factory=lambda: RunStats(["decode", "caption"]))
     pools: dict[str, PoolTime] = field(default_factory=dict)
+    workers: dict[str, PoolWorkers] = field(default_factory=dict)
     now: float = 1000.0
 
     def works(self, stage: str, *, busy: float, ready: float) -> None:
@@ -34,7 +42,14 @@ class Watched:
         self.pools.setdefault(stage, PoolTime()).ready_seconds += ready
 
     def progress(self, console: Console, line_seconds: float = 0.0) -> Progress:
-        return Progress(self.stats, lambda: self.pools, console, line_seconds=line_seconds, clock=lambda: self.now)
+        return Progress(
+            self.stats,
+            lambda: self.pools,
+            lambda: self.workers,
+            console,
+            line_seconds=line_seconds,
+            clock=lambda: self.now,
+        )
 
 
 @pytest.fixture
@@ -81,11 +96,17 @@ def test_a_line_says_how_far_how_fast_how_busy_and_what_failed(
     with watched.progress(job_log()) as progress:
         watched.now += 65
         progress.draw(lambda: START)
+        watched.workers = LOADS
+        progress.draw(lambda: START)
+        watched.workers = {"decode": PoolWorkers(working=1), "caption": PoolWorkers(idle=1, loading=2, waiting=3)}
+        progress.draw(lambda: START)
         watched.now += 5
         progress.draw(lambda: replace(START, rows=1))
         progress.draw(lambda: goes_on_to_the_middle(watched))
     assert caplog.messages == [
-        "annotate 1:05 no row yet, workers are starting; 4 shards to do",
+        "annotate 1:05 no row yet; 4 shards to do",
+        "annotate 1:05 no row yet, loading caption, describe_audio; starting embed; 4 shards to do",
+        "annotate 1:05 no row yet; 4 shards to do",
         "annotate 1:10 shards 0/4 rows 1/~41 0.00 rows/s ETA - errors: none busy: decode=0% caption=0%",
         "annotate 1:20 shards 2/4 rows 21/~41 2.00 rows/s ETA 0:10 errors: corrupt=1 timeout=2 "
         "busy: decode=50% caption=100% stopping: received SIGINT",
@@ -94,11 +115,13 @@ def test_a_line_says_how_far_how_fast_how_busy_and_what_failed(
 
 def test_the_table_says_the_same(watched: Watched) -> None:
     file = io.StringIO()
+    watched.workers = LOADS
     with watched.progress(terminal(file)) as progress:
         watched.now += 65
         progress.draw(lambda: START)
         assert frame(file)[0] == (
-            "annotate  1:05   shards 0/4   rows 0/~41   0.00 rows/s   ETA -   workers are starting"
+            "annotate  1:05   shards 0/4   rows 0/~41   0.00 rows/s   ETA -   "
+            "loading caption, describe_audio; starting embed"
         )
         watched.now += 5
         progress.draw(lambda: replace(START, rows=1))
@@ -220,7 +243,7 @@ def test_numbers_that_cannot_be_read_end_no_run_either(
             raise RuntimeError("no pools")
         return {}
 
-    with Progress(watched.stats, times, job_log(), line_seconds=0.0, clock=lambda: watched.now) as progress:
+    with Progress(watched.stats, times, dict, job_log(), line_seconds=0.0, clock=lambda: watched.now) as progress:
         watched.now += 1
         progress.draw(lambda: replace(START, rows=5))
         progress.draw(lambda: replace(START, rows=6))
