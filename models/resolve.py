@@ -12,13 +12,13 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import httpx2
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
+from models.digests import file_digest
 from models.tiny import ensure_tiny
 from records.errors import UserError
 
@@ -73,7 +73,7 @@ def folder_digest(folder: Path) -> str:
     """Names a folder's contents: 40 hexadecimal characters over each file's relative name and bytes.
 
     Times, permissions and the place of the folder do not count, nor does what starts with a dot (`.git`, `.cache`).
-    Files are read in parallel, and again in the same process only when their size or time has changed.
+    Files are read in parallel, and again only when their size or time has changed: `models.digests` remembers them.
 
     Raises:
         UserError: There is no file, or one cannot be read.
@@ -82,11 +82,8 @@ def folder_digest(folder: Path) -> str:
     if not names:
         raise UserError(f"model {folder}: the folder is empty")
     try:
-        stats = [os.stat(folder / name) for name in names]
         with ThreadPoolExecutor() as pool:
-            digests = pool.map(
-                lambda name, stat: _file_digest(str(folder / name), stat.st_size, stat.st_mtime_ns), names, stats
-            )
+            digests = pool.map(lambda name: file_digest(folder / name), names)
             lines = [f"{len(name.encode())} {name} {digest}\n" for name, digest in zip(names, digests, strict=True)]
     except OSError as error:
         raise UserError(f"model {folder}: cannot read {error.filename}: {error.strerror}") from error
@@ -106,13 +103,6 @@ def _file_names(folder: Path) -> Iterator[str]:
         for name in files:
             if not name.startswith("."):
                 yield (Path(parent) / name).relative_to(folder).as_posix()
-
-
-@lru_cache(maxsize=4096)
-def _file_digest(path: str, size_bytes: int, modified_ns: int) -> str:
-    """The digest of one file; size and time are here as the key under which it is remembered."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
 
 
 def _hub_commit(name: str, revision: str | None, api: HfApi, cache_dir: Path | None) -> str:
