@@ -162,7 +162,9 @@ def holds_bytes(kind: pa.DataType) -> bool:
 
 def is_bytes(kind: pa.DataType) -> bool:
     """Whether a type is one of bytes, whatever its length."""
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    types = pa.types
+    lengths = types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+    return lengths or types.is_binary_view(kind)
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -16,7 +16,7 @@ from records.errors import ReelscribeError, UserError
 from records.items import Metadata
 from storage.catalog_objects import Known, walk
 from storage.columns import ID_COLUMNS, SIZE_COLUMNS, TITLE_COLUMNS, Columns, chosen, required
-from storage.line_files import holds_bytes, is_bytes, text_of
+from storage.line_files import holds_bytes, is_bytes, is_text, text_of
 from storage.prefetch import in_order
 from storage.source_items import LeftOut, LeftOutReason, ListedObject, SourceItem, media_extension, shown
 from storage.source_objects import SourceObject, broken_file, has_unicode_name, source_objects
@@ -95,9 +95,7 @@ class _Roles:
         else:
             identity = required(where, plain, "id", columns.id, ID_COLUMNS)
         kind = _type_of(schema, identity)
-        if kind is None or not (
-            pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
-        ):
+        if kind is None or not (is_text(kind) or pa.types.is_integer(kind)):
             raise UserError(f"{where}: the ids in column {identity} are {kind}, neither text nor whole numbers")
         if columns.title:
             required(where, plain, "title", columns.title, TITLE_COLUMNS)

@@ -46,6 +46,7 @@ def written(folder: Path, table: pa.Table, **options: object) -> bytes:
 STRUCT = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 """A video as Hugging Face `datasets` write it."""
 
+TEXTS = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
 cells = st.none() | st.binary(max_size=40)
 
 
@@ -56,7 +57,8 @@ cells = st.none() | st.binary(max_size=40)
     page=st.sampled_from([1, 64, 1024**2]),
     compression=st.sampled_from(["none", "snappy", "zstd"]),
     dictionary=st.booleans(),
-    kind=st.sampled_from(["binary", "large_binary", "struct"]),
+    kind=st.sampled_from(["binary", "large_binary", "binary_view", "struct"]),
+    ids=st.sampled_from(TEXTS),
     order=st.randoms(),
 )
 def test_every_row_gives_its_own_bytes(
@@ -67,6 +69,7 @@ def test_every_row_gives_its_own_bytes(
     compression: Literal["none", "snappy", "zstd"],
     dictionary: bool,
     kind: str,
+    ids: pa.DataType,
     order: random.Random,
 ) -> None:
     folder = tmp_path_factory.mktemp("parquet")
@@ -76,9 +79,9 @@ def test_every_row_gives_its_own_bytes(
         ]
         videos: Any = pa.array(structs, STRUCT)
     else:
-        videos = pa.array(rows, pa.binary() if kind == "binary" else pa.large_binary())
+        videos = pa.array(rows, getattr(pa, kind)())
     pq.write_table(
-        pa.table({"id": [str(number) for number in range(len(rows))], "video": videos}),
+        pa.table({"id": pa.array([str(number) for number in range(len(rows))]).cast(ids), "video": videos}),
         folder / "a.parquet",
         row_group_size=group,
         data_page_size=page,
