@@ -15,6 +15,7 @@ from storage.metadata import overlaid
 from storage.signed_urls import signature_digest, unsigned
 from storage.source_items import LeftOut, LeftOutReason, ListedObject, Listing, SourceItem, shown
 from storage.spill import Spill
+from storage.told import told
 
 ORDINALS_A_PART = 65_536
 """Places in the listing that are sorted in memory at a time."""
@@ -102,7 +103,7 @@ class Join:
     def take(self, listing: Listing, metadata: Iterable[tuple[str, Metadata]]) -> None:
         """Sets the listing and its metadata aside."""
         items = 1
-        for ordinal, item in enumerate(listing):
+        for ordinal, item in enumerate(told(listing, "listed %s so far")):
             if isinstance(item, LeftOut):
                 self.counts.leave_out(item.reason, item.name)
             elif isinstance(item, ListedObject):
@@ -119,7 +120,7 @@ class Join:
     def run(self, known: Iterator[tuple[int, list[IndexRow]]]) -> None:
         """Compares with the index, given part by part; fills `index`, `fresh`, `removed`, `edited` and `counts`."""
         part, rows = next(known, (PARTITIONS, []))
-        for current in range(PARTITIONS):
+        for current in told(range(PARTITIONS), f"compared %s of {PARTITIONS:,} parts with the catalog"):
             matching: list[IndexRow] = []
             if part == current:
                 matching = rows

@@ -24,6 +24,7 @@ from storage.leases import Check, unchecked
 from storage.source_items import Listing
 from storage.spill import spill_folder
 from storage.stores import Store
+from storage.told import told
 
 
 def refresh(
@@ -123,7 +124,7 @@ def _removed_on_failure(store: Store, writer: CatalogWriter) -> Iterator[None]:
 
 def _checked(files: Iterable[tuple[str, bytes]], check: Check) -> Iterator[tuple[str, bytes]]:
     """The files, each after another look at the lease."""
-    for file in files:
+    for file in told(files, "wrote %s files of the catalog's next revision"):
         check()
         yield file
 
