@@ -33,7 +33,7 @@ class HttpReader:
         """
         if item.byte_offset is not None and item.size_bytes == 0:
             return FetchedMedia.empty(0)
-        if item.byte_offset is None and item.size_bytes is not None and item.size_bytes > self._config.part_bytes:
+        if item.size_bytes is not None and item.size_bytes > self._config.part_bytes:
             with contextlib.suppress(NoRangesError):
                 return self._read_parts(item, item.size_bytes, check)
         return with_retries(self._config.retry, lambda: self._read(item, check))
@@ -44,11 +44,11 @@ class HttpReader:
         Raises:
             NoRangesError: The server serves none, or no ETag to tell versions by.
         """
-        config, against = self._config, [check]
+        config, against, offset = self._config, [check], item.byte_offset or 0
 
         def read(start: int, end: int) -> None:
             def accept(reply: HttpReply) -> Write:
-                against[0](reply.size_bytes, reply.etag)
+                against[0](reply.size_bytes if item.byte_offset is None else None, reply.etag)
                 if not reply.etag:
                     raise NoRangesError(FailureKind.UNSUPPORTED, "the server does not say which version a range is of")
                 if not start:
@@ -56,7 +56,8 @@ class HttpReader:
                 return lambda data, position: media.write(data, start + position)
 
             def once() -> None:
-                came = self._client.stream(item.uri, start=start, end=end, accept=accept, max_bytes=end - start)
+                first, last = offset + start, offset + end
+                came = self._client.stream(item.uri, start=first, end=last, accept=accept, max_bytes=end - start)
                 against[0](size_bytes - (end - start) + came, "")
 
             with_retries(config.retry, once)

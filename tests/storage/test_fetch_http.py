@@ -65,6 +65,17 @@ def test_a_large_object_comes_in_ranges_each_tried_again_by_itself(
     assert sorted(ranges[2:]) == ["bytes=3000-5999", "bytes=6000-8999", f"bytes=9000-{len(DATA) - 1}"]
 
 
+def test_a_large_member_of_a_tar_comes_in_ranges_too(served: WebServer, item: CatalogItem) -> None:
+    assert read(replace(item, byte_offset=100, size_bytes=7000), LARGE) == DATA[100:7100]
+    ranges = [headers["Range"] for _, headers in served.requests]
+    assert ranges[0] == "bytes=100-3099"
+    assert sorted(ranges[1:]) == ["bytes=3100-6099", "bytes=6100-7099"]
+    served.etags = False
+    assert read(replace(item, byte_offset=100, size_bytes=7000, etag=""), LARGE) == DATA[100:7100]
+    served.ranges = False
+    assert kind_of(replace(item, byte_offset=100, size_bytes=7000, etag=""), LARGE) is FailureKind.UNSUPPORTED
+
+
 @pytest.mark.parametrize("lacking", ["ranges", "etags"])
 def test_without_ranges_or_etags_a_large_object_comes_in_one_request(
     served: WebServer, item: CatalogItem, lacking: str
