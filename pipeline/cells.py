@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from records.fingerprint import fingerprint
@@ -22,7 +21,7 @@ from recsys.model import ModelConfig
 from recsys.protocol import Part, Split
 from recsys.scoring import model_lists
 from recsys.train import Epoch, TrainConfig, device_of, train
-from storage.tables import encode_table
+from storage.tables import encode_table, read_table
 
 REVISION = 2
 """Raised when the code of recsys/ changes a result."""
@@ -204,7 +203,7 @@ def encode_cell(result: CellResult) -> bytes:
 
 def decode_cell(data: bytes) -> CellResult:
     """What `encode_cell` wrote."""
-    table = pq.read_table(pa.BufferReader(data))
+    table = read_table(data)
     values = json.loads((table.schema.metadata or {})[_FOOTER])
     cell = values["cell"]
     return CellResult(

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from pipeline.config import RunConfig
@@ -18,6 +17,7 @@ from pipeline.quality_stats import ReleaseStatistics
 from pipeline.vector_quality import Floats, neighbour_overlap, spectrum, unit_rows
 from records.releases import VIEWS, Manifest
 from storage.releases import Releases, release_path
+from storage.tables import read_table
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def load_previous(releases: Releases) -> Previous | None:
             logger.warning("LATEST names %s, which is no release: nothing is compared", name)
         return None
     statistics = TypeAdapter(ReleaseStatistics).validate_python(manifest.statistics)
-    sample = pq.read_table(pa.BufferReader(releases.store.read_bytes(release_path(name, "sample.parquet"))))
+    sample = read_table(releases.store.read_bytes(release_path(name, "sample.parquet")))
     return Previous(manifest=manifest, statistics=statistics, sample=sample)
 
 

@@ -24,7 +24,7 @@ from storage.catalog import Catalog
 from storage.releases import part_path, release_path, work_path
 from storage.stage_tables import StageTables
 from storage.stores import Store
-from storage.tables import encode_table, parquet_writer
+from storage.tables import encode_table, parquet_writer, read_table
 from storage.uploads import ObjectWriter
 
 SHARDS_AHEAD = 3
@@ -69,7 +69,7 @@ class PartNotes:
         Raises:
             FileNotFoundError: The part is not done.
         """
-        table = pq.read_table(pa.BufferReader(store.read_bytes(path)))
+        table = read_table(store.read_bytes(path))
         footer = table.schema.metadata or {}
         return cls(
             done=PartDone(**json.loads(footer[b"done"])),

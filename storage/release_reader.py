@@ -217,7 +217,12 @@ def _json(store: Store, path: str) -> Mapping[str, Any]:
 
 def _parquet(store: Store, path: str, columns: list[str] | None) -> pa.Table:
     try:
-        return pq.read_table(store.open_input(path), columns=columns)
+        with store.open_input(path) as file:
+            parquet = pq.ParquetFile(file, pre_buffer=False)  # in this thread alone, as storage.tables.read_table
+            table = parquet.read(columns=columns, use_threads=False)
+        if missing := set(columns or ()) - set(table.column_names):
+            raise pa.ArrowInvalid(f"no column {min(missing)}")
+        return table
     except FileNotFoundError:
         raise UserError(f"{_shown(store, path)} is missing: the release is broken") from None
     except (pa.ArrowInvalid, KeyError, OSError) as error:  # a damaged page is an OSError to pyarrow

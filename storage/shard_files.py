@@ -94,7 +94,7 @@ class ShardFiles:
         Raises:
             ValueError: A column is missing, or of another type.
         """
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
         names = table.column_names
         for column in table.schema:  # a damaged footer may make bytes of numbers
             if column.type != (pa.float64() if column.name.startswith(_MEAN) else pa.int64()):

@@ -135,14 +135,17 @@ def decode_records(record: type[T], data: bytes) -> list[T]:
 
 
 def read_table(data: bytes) -> pa.Table:
-    """A whole Parquet file in memory.
+    """A whole Parquet file in memory, read in this thread alone.
+
+    A thread of Arrow's pool may still let go of the bytes while the interpreter ends, and Python ends threads that come
+    to it then, in the middle of a destructor: the process aborts. For some hundred rows others only cost time.
 
     Raises:
         ValueError: It is damaged; `undamaged` names what else may be raised.
     """
     with pa.BufferReader(data) as file:
         parquet = open_parquet(file)
-        table = parquet.read()
+        table = parquet.read(use_threads=False)
         if table.num_rows != parquet.metadata.num_rows:
             raise ValueError(f"{table.num_rows} rows, not {parquet.metadata.num_rows}")
         return table
