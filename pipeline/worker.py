@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline.gpu_turn import gpu_turn
 from pipeline.heartbeat import Heartbeat, Listener, WorkerPhase
+from pipeline.ray_tables import send_as_streams
 from pipeline.spec import StageSpec
 from records.errors import Failure, FailureKind, FatalError, one_line
 from records.failures import stream_failure
@@ -176,6 +177,8 @@ class StageWorker:
         self._drop_audio = drop_audio
         self._started = teller.started if teller is not None and one_by_one else None
         self._clock = BusyClock()
+        if not spec.is_media:
+            send_as_streams()
         self._holder = StageHolder(spec, teller)
 
     def __call__(self, table: pa.Table) -> pa.Table:
