@@ -4,11 +4,10 @@ Only stages that some shard needs are in it. Shards that need no media, or whose
 their own to `embed`, so that they never queue behind the GPU pools.
 """
 
-import itertools
 import logging
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +20,6 @@ from pipeline.decode_worker import DecodeWorker
 from pipeline.gate import GateHandle
 from pipeline.gate_teller import GateTeller
 from pipeline.placement import Placement
-from pipeline.plan import ShardTask
 from pipeline.ray_memory import forget_blocks
 from pipeline.reader import ShardReader
 from pipeline.spec import Specs, StageSpec, as_asked, in_order
@@ -34,6 +32,8 @@ READERS = 2
 READER_CPUS = 0.25
 READ_RETRIES = 3
 """How often a reading task whose process dies is tried again in its pass; Ray Data would try it for ever."""
+READ_ROWS = 64
+"""Rows that one task reads at least where shards have few left: a block of one row takes 36 KiB of the driver."""
 RESERVED_CPUS = READERS * READER_CPUS
 """CPU slots beside the pools: readers hold theirs while they wait."""
 
@@ -144,7 +144,8 @@ class Graph:
     def _read(self, tasks: Tasks, block_rows: int) -> Dataset:
         reader = self.reader()
         size = -(-len(tasks) // self.config.max_reads)
-        groups = [{"tasks": pickle.dumps(group)} for group in _grouped(iter(tasks), size)]
+        together = tasks.groups(shards=size, rows=min(block_rows, READ_ROWS))
+        groups = [{"tasks": pickle.dumps(group)} for group in together]
         shards = ray.data.from_items(groups, override_num_blocks=len(groups))
         readers = TaskPoolStrategy(size=min(READERS, len(groups)))
         lines = shards.map_batches_internal(  # as in `_stage`
@@ -222,11 +223,6 @@ def _in_blocks(lines: Dataset, rows: int, readers: TaskPoolStrategy) -> Dataset:
         ray_remote_args={"num_cpus": READER_CPUS, "max_retries": READ_RETRIES},
     )
     return Dataset._from_parent(lines, LogicalPlan(cut, lines.context))
-
-
-def _grouped(tasks: Iterator[ShardTask], size: int) -> Iterator[list[ShardTask]]:
-    while group := list(itertools.islice(tasks, size)):
-        yield group
 
 
 def configure_ray_data(config: GraphConfig) -> None:

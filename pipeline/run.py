@@ -213,7 +213,7 @@ class Run:
         self._adopted += adopt_journals(
             self.store, committer, self.run_id, wanted=PendingShards(plan), whole=self._does_all_of
         )
-        tasks = Tasks(plan=plan, indices=plan.order, arrived=committer.arrived, empty=catalog.files.empty())
+        tasks = Tasks.of(plan, catalog, committer.arrived)
         journalled = {shard_id: committer.arrived(shard_id).bit_count() for shard_id in committer.incomplete()}
         stats.forecast = forecast = RowForecast(catalog.live_counts(), plan.order, journalled)
         look = partial(self._snapshot, title, committer, tasks, forecast)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from pipeline.plan import NONE, Plan, ShardTask
 from records.errors import Failure
+from storage.catalog import Catalog
 
 Key = tuple[str, int]
 Presets = dict[str, dict[Key, dict[str, Failure]]]
@@ -31,6 +32,14 @@ class Tasks:
     """(S,) whether a shard of the catalog holds nothing but empty files: what comes of their bytes is known."""
     presets: Mapping[str, Mapping[Key, Mapping[str, Failure]]] = field(default_factory=dict)
     """Outcomes that stand before anything runs, for the few shards that have some."""
+    items: npt.NDArray[np.int64] | None = None
+    """(S,) live items of each shard of the catalog."""
+
+    @classmethod
+    def of(cls, plan: Plan, catalog: Catalog, arrived: Callable[[str], int]) -> "Tasks":
+        """All shards of a plan over a catalog."""
+        empty, items = catalog.files.empty(), catalog.live_counts()
+        return cls(plan=plan, indices=plan.order, arrived=arrived, empty=empty, items=items)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -40,6 +49,29 @@ class Tasks:
             task = self.plan.task(index)
             skip, preset = self.arrived(task.shard_id), self.presets.get(task.shard_id)
             yield replace(task, skip=skip, preset=preset or {}) if skip or preset else task
+
+    def groups(self, *, shards: int, rows: int) -> Iterator[list[ShardTask]]:
+        """What is read together, in order: shards of which little is left, so that a block is not one row of each.
+
+        Args:
+            shards: Least shards in a group.
+            rows: Least rows, as far as they are known: a shard of which nothing has arrived has enough.
+        """
+        group, found = list[ShardTask](), 0
+        for task in self:
+            group.append(task)
+            found += self._left(task) or rows
+            if len(group) >= shards and found >= rows:
+                yield group
+                group, found = [], 0
+        if group:
+            yield group
+
+    def _left(self, task: ShardTask) -> int:
+        """Rows of a shard that come at least, where some have arrived; else 0."""
+        if not task.skip or self.items is None:
+            return 0
+        return max(1, int(self.items[int(task.shard_id)]) - task.skip.bit_count())
 
     def stages(self) -> set[str]:
         """The stages that are pending in some of the shards."""

@@ -102,3 +102,28 @@ def test_tasks_are_those_of_the_plan_with_what_is_there_already() -> None:
     assert [task.shard_id[-1] for task in media] == ["3"], "nothing of shard 1 is looked at"
     assert [task.shard_id[-1] for task in texts] == ["0", "1", "2"]
     assert [task.shard_id[-1] for task in tasks.where(lambda shard_id: shard_id > "00000001")] == ["2", "3"]
+
+
+@given(
+    left=st.lists(st.integers(0, 10), min_size=1, max_size=30),
+    shards=st.integers(1, 4),
+    rows=st.integers(1, 12),
+)
+def test_shards_of_which_little_is_left_are_read_together(left: list[int], shards: int, rows: int) -> None:
+    """Of ten items each, all those that are not left have arrived."""
+    plan = plan_for(MemoryTables(), len(left))
+    tasks = Tasks(
+        plan=plan,
+        indices=plan.order,
+        arrived=lambda shard_id: (1 << 10 - left[int(shard_id)]) - 1,
+        items=np.full(len(left), 10),
+    )
+    groups = [[int(task.shard_id) for task in group] for group in tasks.groups(shards=shards, rows=rows)]
+    assert [shard for group in groups for shard in group] == list(range(len(left)))
+
+    def is_enough(group: list[int]) -> bool:
+        known = sum(rows if left[shard] == 10 else max(1, left[shard]) for shard in group)
+        return len(group) >= shards and known >= rows
+
+    assert all(is_enough(group) for group in groups[:-1])
+    assert not any(is_enough(group[:-1]) for group in groups)
