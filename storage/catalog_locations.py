@@ -9,6 +9,7 @@ import numpy.typing as npt
 from storage.catalog import Catalog, Location
 from storage.catalog_join import Fresh, Join
 from storage.catalog_paths import locations_path
+from storage.prefetch import answers
 from storage.shard_files import NONE
 from storage.shard_ids import shard_name
 from storage.tables import encode_records
@@ -44,12 +45,16 @@ class LocationWriter:
             by_shard: defaultdict[int, dict[tuple[str, int], str]] = defaultdict(dict)
             for number, row in self._join.located.read(part):
                 by_shard[number][row.video_id, row.version] = row.uri
-            for number, uris in sorted(by_shard.items()):
-                assert self._base is not None, "only known items are signed anew"
-                uris = self._base.locations(shard_name(number)) | uris
+            # Those to come are asked for meanwhile: a list that is signed anew each night changes every shard.
+            for (number, signed), before in answers(sorted(by_shard.items()), self._before):
+                uris = before | signed
                 self._known[number] = self._revision
                 rows = [Location(video_id=key[0], version=key[1], uri=uris[key]) for key in sorted(uris)]
                 yield locations_path(number, self._revision, self._attempt), encode_records(Location, rows)
+
+    def _before(self, change: tuple[int, object]) -> dict[tuple[str, int], str]:
+        assert self._base is not None, "only known items are signed anew"
+        return self._base.locations(shard_name(change[0]))
 
     def revisions(self) -> npt.NDArray[np.int64]:
         """(S,) revision of each shard's file now, or NONE."""

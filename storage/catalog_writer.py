@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,15 @@ from storage.catalog_join import RETURNED, Fresh, Join, metadata_row
 from storage.catalog_locations import LocationWriter
 from storage.catalog_paths import metadata_path, new_attempt, removed_path, shard_path
 from storage.catalog_priority import ShardMeans
+from storage.prefetch import answers
 from storage.shard_files import FILE_KINDS, NONE, ShardFiles
 from storage.shard_ids import shard_name
 from storage.signed_urls import signature_digest
 from storage.tables import encode_records
+
+T = TypeVar("T")
+Key = tuple[str, int]
+"""Id and version of an item."""
 
 
 class CatalogWriter:
@@ -79,9 +85,7 @@ class CatalogWriter:
     def removed_files(self, next_generation: Callable[[str], int]) -> Iterator[tuple[str, bytes]]:
         """A whole new `removed` file for each shard that lost items or got some back."""
         for part in self._join.removed.partitions():
-            for number, rows in sorted(self._removals(part).items()):
-                assert self._base is not None, "only known items are removed"
-                before = self._base.removed(shard_name(number))
+            for (number, rows), (before, rows_before) in self._before(self._removals(part), bool(self._means.columns)):
                 reasons = _with(before, rows)
                 if any(row.reason == RETURNED for row in rows):
                     # What was made while the item was gone has no line of it: all files must be looked at again.
@@ -89,7 +93,6 @@ class CatalogWriter:
                 self._items[number] += len(before) - len(reasons)
                 self._removed[number] = self.revision
                 if self._means.columns:
-                    rows_before = self._metadata_before(number)
                     self._means.set(number, [rows_before[key] for key in rows_before if key not in reasons])
                 ordered = [Removed(video_id=key[0], version=key[1], reason=reasons[key]) for key in sorted(reasons)]
                 yield removed_path(number, self.revision, self.attempt), encode_records(Removed, ordered)
@@ -110,13 +113,11 @@ class CatalogWriter:
         """A whole new metadata file for each shard where some was edited; a line keeps the generation of its title."""
         for part in self._join.edited.partitions():
             removals = self._removals(part)
-            by_shard: defaultdict[int, dict[tuple[str, int], MetadataRow]] = defaultdict(dict)
+            by_shard: defaultdict[int, dict[Key, MetadataRow]] = defaultdict(dict)
             for number, row in self._join.edited.read(part):
                 by_shard[number][row.video_id, row.version] = row
-            for number, edited in sorted(by_shard.items()):
-                assert self._base is not None, "only known items are edited"
+            for (number, edited), (removed, rows) in self._before(by_shard, True):
                 generation = self._generation(next_generation, shard_name(number))
-                rows = self._metadata_before(number)
                 for key, row in edited.items():
                     before = rows.get(key, replace(row, title="", generation=0))
                     retitled = row.title != before.title
@@ -126,16 +127,26 @@ class CatalogWriter:
                 self._metadata[number] = generation
                 # A title that is gone leaves a line behind, which says when.
                 ordered = [row for _, row in sorted(rows.items()) if row.title or row.extra or row.generation]
-                gone = _with(self._base.removed(shard_name(number)), removals.get(number, ()))
+                gone = _with(removed, removals.get(number, ()))
                 self._means.set(number, [row for row in ordered if (row.video_id, row.version) not in gone])
                 yield metadata_path(number, generation, self.attempt), encode_records(MetadataRow, ordered)
 
-    def _metadata_before(self, number: int) -> dict[tuple[str, int], MetadataRow]:
-        assert self._base is not None, "only known shards have some"
-        generation = int(self._base.files.metadata[number])
-        if generation == NONE:
-            return {}
-        return {(row.video_id, row.version): row for row in self._base.metadata_rows(shard_name(number), generation)}
+    def _before(
+        self, changes: Mapping[int, T], with_metadata: bool
+    ) -> Iterator[tuple[tuple[int, T], tuple[dict[Key, str], dict[Key, MetadataRow]]]]:
+        """Each change by its shard's number, with what was removed from that shard before, and the metadata it had.
+
+        Those to come are asked for meanwhile: a night may change some item of every shard.
+        """
+        base = self._base
+        assert base is not None, "only known items change"
+
+        def ask(change: tuple[int, T]) -> tuple[dict[Key, str], dict[Key, MetadataRow]]:
+            shard_id, generation = shard_name(change[0]), int(base.files.metadata[change[0]])
+            rows = base.metadata_rows(shard_id, generation) if with_metadata and generation != NONE else []
+            return base.removed(shard_id), {(row.video_id, row.version): row for row in rows}
+
+        return answers(sorted(changes.items()), ask)
 
     def shard_files(self) -> ShardFiles:
         """Which files belong to each shard now."""
@@ -179,7 +190,7 @@ class CatalogWriter:
         return attempts
 
 
-def _with(reasons: Mapping[tuple[str, int], str], rows: Iterable[Removed]) -> dict[tuple[str, int], str]:
+def _with(reasons: Mapping[Key, str], rows: Iterable[Removed]) -> dict[Key, str]:
     """Identity to reason of a shard's items that are no longer live, once these rows count."""
     after = dict(reasons)
     for row in rows:
