@@ -3,6 +3,7 @@
 import functools
 import logging
 import pickle
+import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,10 +19,16 @@ from records.flow import FlowRow, flow_table, header
 from records.items import CatalogItem, Metadata
 from records.schemas import StageRow
 from storage.catalog import Catalog
+from storage.prefetch import answers
 from storage.stage_tables import StageTables
 from storage.stores import Store, StoreConfig
 
 logger = logging.getLogger(__name__)
+
+SHARDS_AT_ONCE = 8
+"""Shards of one task that are read side by side: each is some small objects, one after the other."""
+
+_opening = threading.Lock()
 
 
 def live_items(catalog: Catalog, shard_id: str) -> list[CatalogItem]:
@@ -65,7 +72,8 @@ class ShardReader:
         """The lines of the shards that the batch names: none once the run is to stop."""
         (pickled,) = batch["tasks"]
         tasks: list[ShardTask] = pickle.loads(pickled)
-        read = {task.shard_id: lines for task in tasks if (lines := self._lines_or_none(task)) is not None}
+        found = answers(tasks, self._lines_or_none, at_once=min(len(tasks), SHARDS_AT_ONCE))
+        read = {task.shard_id: lines for task, lines in found if lines is not None}
         if not read or not ray.get(self.gate.admit.remote({shard_id: len(lines) for shard_id, lines in read.items()})):
             return flow_table([])
         return flow_table([line for shard_id, lines in read.items() for line in (header(shard_id, len(lines)), *lines)])
@@ -81,7 +89,8 @@ class ShardReader:
 
     def lines(self, task: ShardTask) -> list[FlowRow]:
         """The items of the shard that have work, with what their stages read."""
-        catalog, tables = _open(self.output_uri, self.catalog_revision, self.store)
+        with _opening:  # one thread opens for all
+            catalog, tables = _open(self.output_uri, self.catalog_revision, self.store)
         known = task.metadata_generation != NONE
         metadata = catalog.metadata_rows(task.shard_id, task.metadata_generation) if known else []
         return select_rows(
