@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -29,7 +29,7 @@ from pipeline.stacks import log_stacks
 from pipeline.stats import RunStats
 from pipeline.stop import DrainOver, PassOver, StopFlag, leave_now
 from pipeline.tasks import Presets, Tasks
-from pipeline.watchdog import Standstill, Watchdog
+from pipeline.watchdog import Standstill, Starts, Watchdog
 from records.errors import FatalError, ReelscribeError, one_line
 from records.flow import flow_rows, spent_seconds
 
@@ -64,6 +64,7 @@ class Phase:
     _asking_since: float | None = None
     """Since when the housekeeper waits for Ray's answers."""
     _drain: Drain = field(init=False)
+    _starts: Starts = field(init=False)
     _expects_rows: bool = True
     """Whether any row may still come back in this pass."""
     _watchdog: Watchdog | None = None
@@ -72,6 +73,7 @@ class Phase:
     """Whether the last pass was given up."""
 
     def __post_init__(self) -> None:
+        self._starts = Starts(self.graph.config.start_tries)
         self._drain = Drain(flag=self.flag, limits=self.limits, seconds=self.config.drain_seconds)
 
     def run(self, tasks: Tasks) -> None:
@@ -216,7 +218,8 @@ class Phase:
         state = self._ask_gate(settled, shards)
         if state is None:
             return
-        self._check_starts(state.start_errors)
+        if (given_up := self._starts.given_up(state.start_errors, state.seen)) and not self.flag.is_set:
+            self._end_with(FatalError(given_up))
         if self._watchdog is not None and not self.flag.is_set:
             gone = self._nodes.gone()
             still = self._watchdog.observe(state.rows_issued, arrived, state.seen, state.last_start_errors)
@@ -253,12 +256,6 @@ class Phase:
                 self.flag.end_pass()
             return None
         return state
-
-    def _check_starts(self, errors: Mapping[str, Sequence[str]]) -> None:
-        """Ends the run when a stage's workers fail to start again and again, with what they said."""
-        for stage, reasons in errors.items():
-            if len(reasons) >= self.graph.config.start_tries and not self.flag.is_set:
-                self._end_with(FatalError(f"{stage} cannot start, tried {len(reasons)} times: {reasons[-1]}"))
 
     def _end_standstill(self, still: Standstill) -> None:
         """Ends the run with what holds it up, the stacks of that stage's workers in the log before."""

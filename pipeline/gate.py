@@ -100,6 +100,7 @@ class Gate:
         self._changed = asyncio.Condition()
         self._start_errors: dict[str, list[str]] = {}
         self._last_start_errors: dict[str, str] = {}
+        self._failed: set[str] = set()
         self._beats: dict[str, tuple[str, WorkerState, float]] = {}
         self._wanted: frozenset[str] = frozenset()
         self._stacks: dict[str, tuple[str, str]] = {}
@@ -201,6 +202,8 @@ class Gate:
 
     async def beat(self, stage: str, worker: str, state: WorkerState) -> bool:
         """A worker lives. Says whether its stacks are wanted; one that is ready proves that its model can load."""
+        if worker in self._failed:
+            return False
         self._beats[worker] = (stage, state, time.monotonic())
         if state.phase == "ready":
             self._start_errors.pop(stage, None)
@@ -222,8 +225,10 @@ class Gate:
         """A shard's files could not be read."""
         self._unread[shard_id] = reason
 
-    async def cannot_start(self, stage: str, reason: str) -> None:
-        """A worker could not build its stage."""
+    async def cannot_start(self, stage: str, worker: str, reason: str) -> None:
+        """A worker could not build its stage: it is not heard from here on, though its process may take its time."""
+        self._failed.add(worker)
+        self._beats.pop(worker, None)
         self._note_start_error(stage, reason)
 
     def _note_start_error(self, stage: str, reason: str) -> None:

@@ -35,5 +35,5 @@ class GateTeller:
     def node(self) -> str:
         return str(ray.get_runtime_context().get_node_id())
 
-    def cannot_start(self, stage: str, reason: str) -> None:
-        ray.get(self.gate.cannot_start.remote(stage, reason))
+    def cannot_start(self, stage: str, worker: str, reason: str) -> None:
+        ray.get(self.gate.cannot_start.remote(stage, worker, reason))

@@ -58,7 +58,8 @@ class GraphConfig:
     start_timeout_seconds: float = 3600.0
     """How long nothing may move while a stage has no worker that is ready: nodes and models take their time."""
     start_tries: int = 2
-    """How often workers of one stage may fail to start, with none ready, before the run ends with their error."""
+    """How often workers of one stage may fail to start, with none ready, before the run ends with their error: once all
+    that load meanwhile have failed as well. One whose node goes while it loads has not failed."""
     stuck_seconds: float = 1800.0
     """How long nothing may move once every stage has workers: no row let in or back, no call that ends."""
     place_anew_seconds: float = 60.0

@@ -73,6 +73,10 @@ class Listener(Protocol):
         """What each thread of a worker was doing."""
         ...
 
+    def cannot_start(self, stage: str, worker: str, reason: str) -> None:
+        """A worker could not build its stage: it will not be ready, and its process ends."""
+        ...
+
 
 class Heartbeat:
     """Tells for as long as the process lives, loading of the model included: a GPU is held from the start.
@@ -100,6 +104,10 @@ class Heartbeat:
         with self._lock:
             self._phase, self._since = phase, time.monotonic()
         self._beat()
+
+    def fails(self, reason: str) -> None:
+        """Says that its stage could not be built."""
+        self._listener.cannot_start(self._stage, self._worker, reason)
 
     @contextlib.contextmanager
     def call(self) -> Iterator[None]:

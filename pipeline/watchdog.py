@@ -27,6 +27,32 @@ class Standstill:
     """One line for a person."""
 
 
+@dataclass(slots=True)
+class Starts:
+    """Tells when a stage cannot be started anywhere: some workers have failed, and so have those that loaded meanwhile.
+
+    One broken node, or a hub that refuses some of many downloads at a time, ends no run.
+    """
+
+    tries: int
+    """Workers of a stage that fail, with none ready, before it is given up."""
+    _awaited: dict[str, set[str]] = field(default_factory=dict)
+    """Stage to the workers that loaded when so many had failed, and may still succeed."""
+
+    def given_up(self, errors: Mapping[str, Sequence[str]], seen: Sequence[WorkerSeen]) -> str | None:
+        """Takes why workers of each stage failed, forgotten once one is ready, and all that are heard of.
+
+        Returns:
+            One line for a person, once a stage is given up.
+        """
+        self._awaited = {stage: workers for stage, workers in self._awaited.items() if stage in errors}
+        for stage, reasons in errors.items():
+            loading = {one.worker for one in seen if one.stage == stage and one.state.phase != "ready"}
+            if len(reasons) >= self.tries and not self._awaited.setdefault(stage, loading) & loading:
+                return f"{stage} cannot start, tried {len(reasons)} times: {reasons[-1]}"
+        return None
+
+
 @dataclass(slots=True, kw_only=True)
 class Watchdog:
     """Watches one pass over the graph.

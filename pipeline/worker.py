@@ -35,10 +35,6 @@ class Teller(Listener, Protocol):
         """An item enters a stage. Called while rows run one by one, to know which of them kills."""
         ...
 
-    def cannot_start(self, stage: str, reason: str) -> None:
-        """The stage could not be built."""
-        ...
-
     def node(self) -> str:
         """Ray's id of this worker's node."""
         ...
@@ -64,8 +60,8 @@ class StageHolder:
         try:
             self._stage = self._start()
         except Exception as error:
-            if teller is not None:
-                teller.cannot_start(spec.name, one_line(error))
+            if self._heart is not None:
+                self._heart.fails(one_line(error))
             raise
         self._builds = 1
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from ray.job_submission import JobStatus
 
+from pipeline.graph import GraphConfig
+from pipeline.heartbeat import SILENT_SECONDS
 from tests.again import RecordProperty
 from tests.cluster.cluster_host import ClusterHost, cluster_host
 from tests.cluster.disturbed import NARROW, POOLS, SHIPPED, Disturbed
@@ -63,6 +65,25 @@ def test_a_pod_on_a_spot_node_finishes_its_calls_before_it_goes(
         assert driver.process.poll() is None, "the run was over before the node was gone"
         assert run.calls_on(one.node, "begins") == run.calls_on(one.node, "ends") >= ended + 3
         finished(run, driver)
+
+
+def test_nodes_that_go_while_models_load_are_no_failed_starts(
+    tmp_path: Path, record_property: RecordProperty, host: ClusterHost
+) -> None:
+    """As many as may fail. A worker counts as dead once it has been silent for a minute: the next loads for longer."""
+    nodes = [host.add(cpus=4, gpus=2) for _ in range(GraphConfig().start_tries)]
+    pools = {**POOLS, "caption": {**POOLS["caption"], "num_gpus": 1, "max_actors": len(nodes)}}
+    settings = {"pools": pools, "load_seconds": {"caption": SILENT_SECONDS + 30.0}}
+    run = Disturbed(tmp_path, record_property, items=32, settings=settings)
+    driver = run.start(host.environment)
+    assert driver.reaches(lambda: len(run.nodes_of("decode")) > 0), driver.said()[-3000:]
+    time.sleep(10.0)  # the captioners' processes are there before
+    for node in nodes:
+        host.remove(node)
+    host.add(cpus=4, gpus=2)
+    finished(run, driver)
+    assert run.nodes_of("caption")
+    assert not set(run.nodes_of("caption")) & set(nodes)
 
 
 def test_half_the_nodes_go_at_once(tmp_path: Path, record_property: RecordProperty, host: ClusterHost) -> None:

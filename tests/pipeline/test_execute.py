@@ -13,6 +13,7 @@ import ray
 
 from pipeline.execute import Phase
 from pipeline.gate import Gates
+from pipeline.graph import GraphConfig
 from pipeline.loop_config import LoopConfig
 from pipeline.stop import SAME_SIGNAL_SECONDS, DrainOver, PassOver, StopFlag, watch_signals
 from pipeline.watchdog import Standstill, Watchdog
@@ -54,7 +55,7 @@ def no_gate() -> None:
 
 def phase_with(committer: Any, kind: type[Phase] = Phase, gates: Gates | None = None) -> Phase:  # noqa: ANN401 - a stand-in
     """A phase that can be told to stop."""
-    graph: Any = SimpleNamespace(gate=SimpleNamespace(stop=Stop()))
+    graph: Any = SimpleNamespace(gate=SimpleNamespace(stop=Stop()), config=GraphConfig())
     stats: Any = None
     return kind(
         graph=graph,

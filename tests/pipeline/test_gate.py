@@ -125,6 +125,20 @@ def test_a_worker_that_ends_while_it_loads_has_failed_unless_its_node_went(monke
     asyncio.run(run())
 
 
+def test_a_worker_that_cannot_build_its_stage_is_not_heard_of_again() -> None:
+    async def run() -> None:
+        gate = Gate(GateConfig())
+        for name in ("a", "b"):
+            await gate.beat("caption", name, state("loads"))
+        await gate.cannot_start("caption", "a", "OSError: no such model")
+        assert not await gate.beat("caption", "a", state("loads")), "its process may take its time to end"
+        seen = await gate.rows_back(0)
+        assert ([one.worker for one in seen.seen], dict(seen.workers)) == (["b"], {"caption": 1})
+        assert seen.start_errors == {"caption": ["OSError: no such model"]}
+
+    asyncio.run(run())
+
+
 def test_gates_may_die_as_often_as_they_like_while_rows_come_back() -> None:
     opened = []
     gates = Gates(lambda: opened.append("gate"))

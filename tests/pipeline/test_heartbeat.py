@@ -39,8 +39,8 @@ class Heard:
     def started(self, line: object, stage: str) -> None:
         raise AssertionError("no item runs here")
 
-    def cannot_start(self, stage: str, reason: str) -> None:
-        raise AssertionError("the stage starts")
+    def cannot_start(self, stage: str, worker: str, reason: str) -> None:
+        self.texts.append(f"{stage} {reason}")
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +91,16 @@ def test_a_worker_is_heard_of_before_its_stage_is_built_and_says_when_it_is_read
     StageHolder(StageSpec(name="caption", fingerprint="c", build=build), heard)
     assert built[0][-1] == "loads"
     assert heard.phases[-1] == "ready"
+
+
+def test_a_stage_that_cannot_be_built_is_told_of_before_the_worker_ends() -> None:
+    def build() -> object:
+        raise OSError("no such model")
+
+    heard = Heard()
+    with pytest.raises(OSError, match="no such model"):
+        StageHolder(StageSpec(name="caption", fingerprint="c", build=build), heard)
+    assert heard.texts == ["caption OSError: no such model"]
 
 
 def test_what_needs_no_gpu_does_not_wait_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

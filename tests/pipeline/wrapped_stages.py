@@ -3,6 +3,7 @@
 Notes are files in a folder, since the stages run in other processes.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -126,6 +127,16 @@ def build_slowly(build: Callable[[], Any], seconds: float) -> Any:  # noqa: ANN4
     """For a spec's `build`: a model that takes its time to load."""
     time.sleep(seconds)
     return build()
+
+
+def build_after(build: Callable[[], Any], failures: Path, times: int, seconds: float) -> Any:  # noqa: ANN401 - as above
+    """For a spec's `build`: the first workers of all cannot build it, and those after them take twice their time."""
+    for number in range(times):
+        with contextlib.suppress(FileExistsError):
+            failures.with_suffix(f".{number}").touch(exist_ok=False)
+            time.sleep(seconds)
+            raise OSError("429: too many requests")
+    return build_slowly(build, 2 * seconds)
 
 
 @dataclass
