@@ -185,7 +185,7 @@ class Graph:
                 enable_true_multi_threading=calls > 1,
             ),
             num_cpus=spec.pool.num_cpus,
-            num_gpus=spec.pool.num_gpus or None,
+            num_gpus=asked_gpus(spec.pool.num_gpus) or None,
             memory=spec.pool.memory_bytes or None,
             label_selector=dict(placement.label_selector) or None,
             max_task_retries=0 if one_by_one else self.config.task_retries,
@@ -224,6 +224,15 @@ def _in_blocks(lines: Dataset, rows: int, readers: TaskPoolStrategy) -> Dataset:
         ray_remote_args={"num_cpus": READER_CPUS, "max_retries": READ_RETRIES},
     )
     return Dataset._from_parent(lines, LogicalPlan(cut, lines.context))
+
+
+def asked_gpus(num_gpus: float) -> float:
+    """GPUs of one worker as Ray is asked for them: of a share the smallest part less that Ray counts.
+
+    Ray's autoscaler (2.60, source: `autoscaler/v2/scheduler.py`) takes shares off a GPU in floating point: 0.52, 0.32,
+    0.08, 0.04 and 0.04 do not fit one, and a node more would be started for the last.
+    """
+    return round(num_gpus - 1e-4, 4) if 2e-4 <= num_gpus < 1 else num_gpus
 
 
 def configure_ray_data(config: GraphConfig) -> None:

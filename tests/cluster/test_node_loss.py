@@ -70,16 +70,18 @@ def test_a_pod_on_a_spot_node_finishes_its_calls_before_it_goes(
 def test_nodes_that_go_while_models_load_are_no_failed_starts(
     tmp_path: Path, record_property: RecordProperty, host: ClusterHost
 ) -> None:
-    """As many as may fail. A worker counts as dead once it has been silent for a minute: the next loads for longer."""
+    """As many as may fail; another comes once the silence of their workers has told that they are dead."""
     nodes = [host.add(cpus=4, gpus=2) for _ in range(GraphConfig().start_tries)]
     pools = {**POOLS, "caption": {**POOLS["caption"], "num_gpus": 1, "max_actors": len(nodes)}}
-    settings = {"pools": pools, "load_seconds": {"caption": SILENT_SECONDS + 30.0}}
+    settings = {"pools": pools, "load_seconds": {"caption": 60.0}}
     run = Disturbed(tmp_path, record_property, items=32, settings=settings)
     driver = run.start(host.environment)
     assert driver.reaches(lambda: len(run.nodes_of("decode")) > 0), driver.said()[-3000:]
     time.sleep(10.0)  # the captioners' processes are there before
     for node in nodes:
         host.remove(node)
+    gone = time.monotonic()
+    assert driver.reaches(lambda: time.monotonic() > gone + SILENT_SECONDS + 15, 0.5), driver.said()[-3000:]
     host.add(cpus=4, gpus=2)
     finished(run, driver)
     assert run.nodes_of("caption")
