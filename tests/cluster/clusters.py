@@ -18,15 +18,18 @@ def needs(draw: st.DrawFn) -> Need:
         cpus=draw(st.sampled_from((0.25, 0.5, 1.0, 2.0, 3.0))),
         gpus=draw(st.sampled_from(SHARES)),
         memory_bytes=draw(st.integers(0, 6)) * GIB,
+        accelerator=draw(st.sampled_from((None, None, "H100"))),
     )
 
 
 @st.composite
 def node_types(draw: st.DrawFn, name: str) -> NodeType:
+    gpus = draw(st.integers(0, 3))
     return NodeType(
         name=name,
         cpus=draw(st.integers(1, 8)),
-        gpus=draw(st.integers(0, 3)),
+        gpus=gpus,
+        accelerator=draw(st.sampled_from((None, "H100", "L4"))) if gpus else None,
         memory_bytes=draw(st.integers(1, 16)) * GIB,
     )
 
@@ -60,9 +63,17 @@ def cluster_of(nodes: Nodes) -> Cluster:
     return Cluster(nodes=nodes, reserved=(Need(cpus=0.5),))
 
 
+_Free = tuple[int, int, tuple[int, ...], str]
+"""What is left of a node: hundredths of a CPU, bytes, hundredths of each GPU; and what its GPUs are."""
+
+
 @functools.cache
-def _node(type_: NodeType) -> tuple[int, int, tuple[int, ...]]:
-    return round(type_.cpus * 100), type_.memory_bytes, (100,) * type_.gpus
+def _node(type_: NodeType) -> _Free:
+    return round(type_.cpus * 100), type_.memory_bytes, (100,) * type_.gpus, type_.accelerator or ""
+
+
+def _is_wanted(need: Need, accelerator: str) -> bool:
+    return not need.gpus or "" in (need.accelerator or "", accelerator) or need.accelerator == accelerator
 
 
 def fits_by_trying(workers: Sequence[tuple[Need, int]], nodes: Nodes) -> bool:
@@ -75,15 +86,15 @@ def fits_by_trying(workers: Sequence[tuple[Need, int]], nodes: Nodes) -> bool:
     start = tuple(sorted(_node(type_) for type_, count in nodes.items() for _ in range(count)))
 
     @functools.cache
-    def place(number: int, there: tuple[tuple[int, int, tuple[int, ...]], ...]) -> bool:
+    def place(number: int, there: tuple[_Free, ...]) -> bool:
         if number == len(flat):
             return True
         need = flat[number]
-        for index, (cpus, memory, devices) in enumerate(there):
-            if cpus < round(need.cpus * 100) or memory < need.memory_bytes:
+        for index, (cpus, memory, devices, accelerator) in enumerate(there):
+            if cpus < round(need.cpus * 100) or memory < need.memory_bytes or not _is_wanted(need, accelerator):
                 continue
             for left in _after(devices, round(need.gpus * 100)):
-                node = (cpus - round(need.cpus * 100), memory - need.memory_bytes, left)
+                node = (cpus - round(need.cpus * 100), memory - need.memory_bytes, left, accelerator)
                 if place(number + 1, tuple(sorted((*there[:index], node, *there[index + 1 :])))):
                     return True
         return False
@@ -102,7 +113,10 @@ def fits_one_by_one(workers: Sequence[tuple[Need, int]], nodes: Nodes) -> bool:
         spots = [
             (min(left for left in devices[at] if left >= gpus) if share else 0, at)
             for at in range(len(there))
-            if cpus[at] >= cores and memory[at] >= need.memory_bytes and _after(tuple(devices[at]), gpus)
+            if _is_wanted(need, there[at].accelerator or "")
+            and cpus[at] >= cores
+            and memory[at] >= need.memory_bytes
+            and _after(tuple(devices[at]), gpus)
         ]
         if not spots:
             return False

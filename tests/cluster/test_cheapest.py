@@ -46,7 +46,7 @@ def price(offers: Sequence[Offer], sizing: Sizing) -> float:
     return sum(offer.price_per_hour * sizing.cluster.nodes.get(offer.type, 0) for offer in offers)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(offers=price_lists(), loads=stage_loads(), deadline=st.sampled_from((30.0, 500.0, 20_000.0)))
 def test_none_that_meets_the_deadline_is_cheaper(offers: list[Offer], loads: list[StageLoad], deadline: float) -> None:
     work = Work(loads=loads, items=200.0, deadline_seconds=deadline)

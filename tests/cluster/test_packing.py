@@ -12,7 +12,7 @@ from tests.cluster.clusters import GIB, fits_by_trying, fits_one_by_one, needs, 
 WORKERS = st.lists(st.tuples(needs(), st.integers(0, 3)), min_size=1, max_size=3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(workers=WORKERS, nodes=node_sets())
 def test_it_says_what_trying_everything_says(workers: list[tuple[Need, int]], nodes: Nodes) -> None:
     assert fits(workers, nodes) == fits_by_trying(workers, nodes)
@@ -36,6 +36,7 @@ def test_shares_of_several_kinds_keep_to_whole_gpus() -> None:
     assert not fits([(Need(gpus=0.7), 2), (Need(gpus=0.4), 1)], {node: 1})  # 1.8 of 2, each kind alone has room
     assert fits([(Need(gpus=0.7), 2), (Need(gpus=0.3), 2)], {node: 1})
     assert not fits([(Need(gpus=1), 1), (Need(gpus=0.6), 1), (Need(gpus=0.5), 1)], {node: 1})
+    assert not fits([(Need(gpus=1), 1), (Need(gpus=0.6), 3)], {replace(node, gpus=3): 1})  # 2.8 of 3
     assert fits([(Need(gpus=1), 1), (Need(gpus=0.5), 2)], {node: 1})
 
 
@@ -62,7 +63,7 @@ def test_a_worker_takes_the_gpu_it_was_measured_on(need: Need, node: NodeType, h
     assert fits([(need, 1)], {node: 1}) is holds
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(workers=WORKERS, nodes=node_sets(), data=st.data())
 def test_more_of_anything_never_fits_less(workers: list[tuple[Need, int]], nodes: Nodes, data: st.DataObject) -> None:
     if not fits(workers, nodes):
@@ -85,13 +86,13 @@ def test_wrong_needs_are_refused() -> None:
         Need(cpus=-1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(workers=WORKERS, nodes=node_sets())
 def test_what_finds_places_in_order_fits(workers: list[tuple[Need, int]], nodes: Nodes) -> None:
     assert not fits_in_order(workers, nodes) or fits_by_trying(workers, nodes)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(workers=WORKERS, nodes=node_sets())
 def test_whole_kinds_at_once_find_the_places_of_their_workers_one_by_one(
     workers: list[tuple[Need, int]], nodes: Nodes

@@ -1,7 +1,9 @@
 """Sizes never ask for more than there is, starve no stage, and are never slower on more."""
 
+import itertools
 import math
 from dataclasses import replace
+from operator import attrgetter
 
 import pytest
 from hypothesis import given, settings
@@ -25,7 +27,7 @@ def sized(loads: list[StageLoad], cluster: Cluster) -> Sizing | None:
         return None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(loads=stage_loads(), nodes=node_sets())
 def test_no_stage_starves_and_nothing_is_taken_twice(loads: list[StageLoad], nodes: Nodes) -> None:
     cluster = cluster_of(nodes)
@@ -39,9 +41,12 @@ def test_no_stage_starves_and_nothing_is_taken_twice(loads: list[StageLoad], nod
         assert all(phase.workers[load.name] >= 1 for load in here)
         assert all(phase.workers[load.name] <= (load.most_workers or math.inf) for load in here)
         assert any(load.needs_decode for load in here) <= ("decode" in phase.workers)
+        workers = [(load.need, phase.workers[load.name]) for load in here] + [(need, 1) for need in cluster.reserved]
+        for what in (attrgetter("cpus"), attrgetter("gpus"), attrgetter("memory_bytes")):
+            asked = sum(what(need) * count for need, count in workers)
+            assert asked <= sum(what(type_) * count for type_, count in nodes.items()) + 1e-9
         if sum(phase.workers.values()) <= 8:  # trying everything takes too long for more
-            workers = [(load.need, phase.workers[load.name]) for load in here]
-            assert fits_by_trying([*workers, *((need, 1) for need in cluster.reserved)], nodes)
+            assert fits_by_trying(workers, nodes)
 
 
 def _alone_fits(load: StageLoad, loads: list[StageLoad], cluster: Cluster) -> bool:
@@ -54,7 +59,7 @@ def roomy(nodes: Nodes) -> Nodes:
     return {replace(type_, cpus=1000, memory_bytes=1000 * GIB): count for type_, count in nodes.items()}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(loads=stage_loads(), nodes=node_sets(), roomy_nodes=st.booleans(), data=st.data())
 def test_more_of_anything_is_never_slower(
     loads: list[StageLoad], nodes: Nodes, roomy_nodes: bool, data: st.DataObject
@@ -83,7 +88,7 @@ def test_more_of_anything_is_never_slower(
     assert after.seconds(ITEMS) <= before.seconds(ITEMS) * (1 + 1e-9)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(loads=stage_loads(), nodes=node_sets())
 def test_no_other_number_of_workers_is_faster(loads: list[StageLoad], nodes: Nodes) -> None:
     """Of all rates whose workers fit at once, up to four of each, none beats the chosen one."""
@@ -99,7 +104,7 @@ def test_no_other_number_of_workers_is_faster(loads: list[StageLoad], nodes: Nod
             assert sizing.seconds(ITEMS) <= (start_seconds(loads) + ITEMS / pace) * (1 + 1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(loads=stage_loads(), nodes=node_sets())
 def test_engines_find_their_places_in_the_order_in_which_a_run_asks_for_them(
     loads: list[StageLoad], nodes: Nodes
@@ -126,6 +131,23 @@ def test_what_fits_in_another_order_alone_goes_in_phases() -> None:
     assert cluster.has_room(loads, ones)
     assert not cluster.holds(loads, ones)
     assert len(size_pools(loads, cluster, ITEMS).phases) == 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(loads=stage_loads(), nodes=node_sets())
+def test_no_cut_into_two_runs_is_faster_than_one(loads: list[StageLoad], nodes: Nodes) -> None:
+    """Loading of models included, for few items and for many."""
+    decode, others = loads[0], loads[1:]
+    for cut, items in itertools.product(range(1, len(others)), (10.0, ITEMS)):
+        parts = [
+            [decode, *part] if any(load.needs_decode for load in part) else part
+            for part in (others[:cut], others[cut:])
+        ]
+        try:
+            seconds = [size_pools(part, cluster_of(nodes), items).seconds(items) for part in parts]
+        except UserError:
+            continue
+        assert size_pools(loads, cluster_of(nodes), items).seconds(items) <= sum(seconds) * (1 + 1e-9)
 
 
 def _product(counts: list[range]) -> list[tuple[int, ...]]:
@@ -158,6 +180,39 @@ def test_cores_bind_where_a_worker_uses_more_than_its_slot() -> None:
     assert (phase.items_per_second, phase.bottleneck) == (2.0, "cores, most of all for decode")
     (phase,) = size_pools(loads, Cluster(nodes={SMALL: 1}, cores=2), ITEMS).phases
     assert phase.items_per_second == 1.0
+
+
+def test_gpus_of_another_sort_are_no_help() -> None:
+    """Four workers share the one H100; three L4 stand by."""
+    loads = [StageLoad(name="caption", need=Need(gpus=0.25, accelerator="H100"), seconds=1.0)]
+    nodes = {
+        NodeType(name="h100", cpus=8, gpus=1, accelerator="H100"): 1,
+        NodeType(name="l4", cpus=8, gpus=1, accelerator="L4"): 3,
+    }
+    (phase,) = size_pools(loads, Cluster(nodes=nodes), ITEMS).phases
+    assert (phase.items_per_second, phase.bottleneck) == (1.0, "GPUs, most of all for caption")
+
+
+def test_a_phase_of_texts_has_no_more_workers_than_its_larger_blocks() -> None:
+    embed = StageLoad(
+        name="embed", need=Need(cpus=1), seconds=1.0, most_workers=None, most_workers_of_texts=2, start_seconds=1.0
+    )
+    decode = StageLoad(name="decode", need=Need(cpus=1), seconds=1.0)
+    assert size_pools([embed], Cluster(nodes={SMALL: 2}), ITEMS).workers() == {"embed": 2}
+    assert size_pools([decode, embed], Cluster(nodes={SMALL: 2}), ITEMS).workers() == {"decode": 4, "embed": 4}
+
+
+def test_decode_runs_also_where_no_stage_looks_at_what_it_makes() -> None:
+    loads = [StageLoad(name=name, need=Need(cpus=1), seconds=1.0) for name in ("decode", "embed")]
+    assert set(size_pools(loads, Cluster(nodes={SMALL: 1}), ITEMS).workers()) == {"decode", "embed"}
+
+
+def test_models_on_gpus_load_one_after_the_other_those_without_beside_them() -> None:
+    def load(start: float, gpus: float) -> StageLoad:
+        return StageLoad(name=f"{start}", need=Need(gpus=gpus), seconds=1.0, start_seconds=start)
+
+    assert start_seconds([load(60.0, 0.5), load(40.0, 0.1), load(70.0, 0.0)]) == 100.0
+    assert start_seconds([load(60.0, 0.5), load(70.0, 0.0)]) == 70.0
 
 
 def test_what_does_not_fit_at_once_goes_in_phases() -> None:
