@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cluster.cheapest import Work, cheapest
+from cluster.cheapest import Work, cheapest, left_out
 from cluster.estimate import Costs, Interval, Prediction, cautious, estimate, predict
 from cluster.loads import Cluster, StageLoad
 from cluster.nodes import ACCELERATOR_LABEL
@@ -131,7 +131,8 @@ def plan_run(
     sizing, prediction = _sized(request, loads, costs, factors)
     plan = _plan(request, specs, probe, sizing, costs, prediction)
     short = [in_flight.shortage(specs, phase.workers, request.items) for phase in sizing.phases]
-    notes = [*plan.notes, *(note for note in dict.fromkeys(short) if note)]
+    chosen_from = left_out(request.prices.offers) if request.nodes is None and request.prices is not None else None
+    notes = [*plan.notes, *(note for note in dict.fromkeys([*short, chosen_from]) if note)]
     return Planned(plan=replace(plan, notes=notes), sizing=sizing, costs=costs, prediction=prediction)
 
 

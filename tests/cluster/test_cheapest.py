@@ -1,18 +1,33 @@
 """The cheapest cluster costs no more than any other that meets the deadline, and is found wherever there is one."""
 
 import itertools
+import re
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.cheapest import Offer, Work, cheapest, types_at_once
+from cluster.cheapest import Grid, Offer, Work, cheapest, grid_of, left_out
 from cluster.loads import Cluster, StageLoad
 from cluster.packing import Need, NodeType
 from cluster.sizing import Sizing, size_pools
 from records.errors import UserError
 from tests.cluster.clusters import GIB, node_types, stage_loads
+
+ACCELERATORS = [
+    Offer(type=NodeType(name="cpu", cpus=64), price_per_hour=3.0, most=16),
+    Offer(type=NodeType(name="l4", cpus=4, gpus=1, accelerator="L4"), price_per_hour=1.0, most=16),
+    Offer(type=NodeType(name="h100", cpus=24, gpus=1, accelerator="H100"), price_per_hour=6.0, most=16),
+    Offer(type=NodeType(name="large", cpus=96, gpus=4, accelerator="H100"), price_per_hour=26.0, most=4),
+]
+MIXED_LOADS = [
+    StageLoad(name="decode", need=Need(cpus=1), seconds=30.0, cpu_seconds=30.0),
+    StageLoad(name="caption", need=Need(cpus=1, gpus=1, accelerator="H100"), seconds=0.5, needs_decode=True),
+    StageLoad(name="embed", need=Need(cpus=1, gpus=0.5, accelerator="L4"), seconds=0.2),
+]
+MIXED = Work(loads=MIXED_LOADS, items=1e5, deadline_seconds=8 * 3600)
+"""Work of two accelerators and of many cores."""
 
 
 @st.composite
@@ -63,24 +78,12 @@ def test_none_that_meets_the_deadline_is_cheaper(offers: list[Offer], loads: lis
 def test_two_accelerators_and_nodes_without_any_are_mixed_where_that_is_cheapest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    offers = [
-        Offer(type=NodeType(name="cpu", cpus=64), price_per_hour=3.0, most=16),
-        Offer(type=NodeType(name="l4", cpus=4, gpus=1, accelerator="L4"), price_per_hour=1.0, most=16),
-        Offer(type=NodeType(name="h100", cpus=24, gpus=1, accelerator="H100"), price_per_hour=6.0, most=16),
-        Offer(type=NodeType(name="large", cpus=96, gpus=4, accelerator="H100"), price_per_hour=26.0, most=4),
-    ]
-    loads = [
-        StageLoad(name="decode", need=Need(cpus=1), seconds=30.0, cpu_seconds=30.0),
-        StageLoad(name="caption", need=Need(cpus=1, gpus=1, accelerator="H100"), seconds=0.5, needs_decode=True),
-        StageLoad(name="embed", need=Need(cpus=1, gpus=0.5, accelerator="L4"), seconds=0.2),
-    ]
-    work = Work(loads=loads, items=1e5, deadline_seconds=8 * 3600)
-    chosen = cheapest(offers, work)
+    chosen = cheapest(ACCELERATORS, MIXED)
     assert {type_.name for type_ in chosen.cluster.nodes} == {"cpu", "l4", "h100"}
     monkeypatch.setattr("cluster.cheapest.MOST_CLUSTERS", 1)
-    of_two = cheapest(offers, work)
+    of_two = cheapest(ACCELERATORS, MIXED)
     assert len(of_two.cluster.nodes) == 2
-    dearer = of_two.seconds(1e5) * price(offers, of_two) / (chosen.seconds(1e5) * price(offers, chosen))
+    dearer = of_two.seconds(1e5) * price(ACCELERATORS, of_two) / (chosen.seconds(1e5) * price(ACCELERATORS, chosen))
     assert dearer > 1.2
 
 
@@ -95,11 +98,34 @@ def test_three_node_types_are_mixed_where_two_are_too_slow(most_clusters: int, m
     assert cheapest(offers, work).cluster.nodes == {offer.type: 1 for offer in offers}
 
 
-@pytest.mark.parametrize(("most", "types"), [((16,) * 3, 3), ((8,) * 6, 6), ((16,) * 6, 4), ((1000,) * 3, 2)])
-def test_of_a_long_table_fewer_types_are_mixed_at_a_time(most: tuple[int, ...], types: int) -> None:
+@pytest.mark.parametrize(
+    ("most", "types", "steps", "words"),
+    [
+        ((16,) * 3, 3, 16, None),
+        ((8,) * 6, 6, 8, None),
+        ((1000,) * 3, 3, 117, r"117 numbers of each node type, then"),
+        ((16,) * 7, 7, 6, r"6 numbers of each node type, then"),
+        ((16,) * 12, 4, 7, r"7 numbers of each node type, of 4 node types at a time"),
+    ],
+)
+def test_of_a_long_table_numbers_go_first_and_then_types(
+    most: tuple[int, ...], types: int, steps: int, words: str | None
+) -> None:
     nodes = [NodeType(name=str(number), cpus=1) for number in range(len(most))]
     offers = [Offer(type=type_, price_per_hour=1.0, most=count) for type_, count in zip(nodes, most, strict=True)]
-    assert types_at_once(offers) == types
+    grid = grid_of(offers)
+    assert (grid.types, grid.steps, grid.is_whole) == (types, steps, words is None)
+    said = left_out(offers)
+    assert said is None if words is None else re.search(words, str(said)), said
+
+
+def test_where_numbers_are_left_out_those_around_the_best_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    best = cheapest(ACCELERATORS, MIXED)
+    monkeypatch.setattr("cluster.cheapest.MOST_CLUSTERS", 3000)
+    assert grid_of(ACCELERATORS) == Grid(types=4, steps=7, is_whole=False)
+    found = cheapest(ACCELERATORS, MIXED)
+    cost, least = (one.seconds(1e5) * price(ACCELERATORS, one) for one in (found, best))
+    assert cost <= least * 1.01
 
 
 def test_a_deadline_that_nothing_meets_says_what_all_nodes_take() -> None:

@@ -132,6 +132,19 @@ def test_a_deadline_takes_the_gpus_that_were_measured_however_cheap_others_are()
         planned(None, deadline=600.0)
 
 
+def test_a_table_too_long_to_look_at_all_its_clusters_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def notes() -> list[str]:
+        return [
+            note
+            for note in planned(None, deadline=4 * 3600.0).plan.notes
+            if "more clusters than were looked at" in note
+        ]
+
+    assert notes() == []
+    monkeypatch.setattr("cluster.cheapest.MOST_CLUSTERS", 1)
+    assert len(notes()) == 1
+
+
 def test_workers_that_the_gate_leaves_without_rows_together_are_noted() -> None:
     """Each stage alone has rows for all of its workers; the rows of one are not there for the others."""
     nodes = {ONE_GPU: 8, CPU: 8}
