@@ -73,6 +73,12 @@ class TestEachFile:
     def test_pods_are_never_restarted_as_another_node(self, path: Path) -> None:
         assert {pod["restartPolicy"] for pod in pods(path).values()} == {"Never"}
 
+    def test_no_pod_is_moved_to_save_a_node(self, path: Path) -> None:
+        cluster = job_spec(path)["rayClusterSpec"]
+        kept = {"karpenter.sh/do-not-disrupt": "true", "cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+        for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+            assert group["template"]["metadata"]["annotations"] == kept
+
     def test_ray_is_the_locks(self, path: Path) -> None:
         spec = job_spec(path)
         assert spec["rayClusterSpec"]["rayVersion"] == locked("ray")

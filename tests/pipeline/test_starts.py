@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.watchdog import Starts
 from tests.pipeline.light_stages import light_catalog, light_specs
-from tests.pipeline.runs import run_light
+from tests.pipeline.runs import committed, run_light
 from tests.pipeline.test_watchdog import worker
-from tests.pipeline.wrapped_stages import build_after
+from tests.pipeline.wrapped_stages import build_after, build_slowly, noted, worker_pids
 
 
 def test_a_stage_is_given_up_once_all_have_failed_that_loaded_when_enough_had() -> None:
@@ -49,3 +49,24 @@ def test_workers_that_fail_to_start_end_no_run_while_another_loads(tmp_path: Pat
     report = run_light(tmp_path / "out", specs)
     assert (report.stopped, report.items_run, report.items_with_errors) == (None, len(ids), 0)
     assert len(list(tmp_path.glob("failed.*"))) == 2
+
+
+@pytest.mark.engine
+@pytest.mark.chaos
+@pytest.mark.usefixtures("light_ray")
+def test_a_fast_pool_leaves_its_place_to_engines_that_start_slowly(tmp_path: Path) -> None:
+    """On one node with four CPUs decoders could take all of them while the engines load, and have done all rows before.
+
+    One row a block and all rows let in at once: nothing but the pools holds decode back.
+    """
+    ids = [f"clip-{number:03d}" for number in range(200)]
+    light_catalog(str(tmp_path / "out"), ids, shard_size=50)
+    specs = dict(light_specs(tmp_path / "reads", seconds=0.02, stages=("decode", "caption")))
+    decode, caption = specs["decode"], specs["caption"]
+    specs["decode"] = replace(decode, pool=replace(decode.pool, num_cpus=0.5, max_actors=64))
+    pool = replace(caption.pool, num_cpus=1.0, num_gpus=0.5, min_actors=1, max_actors=2)
+    specs["caption"] = replace(caption, build=partial(build_slowly, caption.build, 15.0), pool=pool)
+    report = run_light(tmp_path / "out", noted(specs, tmp_path / "notes"))
+    assert (report.stopped, report.items_run, report.items_with_errors) == (None, len(ids), 0)
+    assert len(worker_pids(tmp_path / "notes", "caption")) == 2, "both had a place, and none was let go"
+    assert set(committed(tmp_path / "out", specs)["caption"]) == set(ids)
