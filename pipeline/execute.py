@@ -218,6 +218,8 @@ class Phase:
         state = self._ask_gate(settled, shards)
         if state is None:
             return
+        for line in self._starts.news(state.last_start_errors):
+            logger.warning("%s", line)
         if (given_up := self._starts.given_up(state.start_errors, state.seen)) and not self.flag.is_set:
             self._end_with(FatalError(given_up))
         if self._watchdog is not None and not self.flag.is_set:

@@ -52,13 +52,19 @@ class NodeBill:
         Args:
             groups: What the cluster may grow to.
         """
+        planned = plan.prices if plan is not None else None
+        if table is None and planned is None:
+            return None
+        nodes, _ = connected_nodes(groups)
         if table is not None:
-            prices = ClusterPrices.of(connected_nodes(groups)[0], table)
-            if prices is None:
-                logger.warning("--prices has no node type like one of this cluster's nodes: the report names no prices")
+            prices = ClusterPrices.of(nodes, table)
         else:
-            prices = plan.prices if plan is not None else None
-        return cls(prices=prices, table=table, present=lambda: present_nodes(groups)) if prices is not None else None
+            prices = planned if planned is not None and planned.knows(nodes) else None
+        if prices is None:
+            whose = "--prices" if table is not None else "the plan"
+            logger.warning("%s has no price for one of this cluster's nodes: the report names no prices", whose)
+            return None
+        return cls(prices=prices, table=table, present=lambda: present_nodes(groups))
 
     def look(self) -> None:
         """Counts the time since the last look for the nodes that were there then; at most every `LOOK_SECONDS`."""

@@ -62,6 +62,10 @@ class ClusterPrices:
             cpu_per_hour=of_cpus / cpus if cpus else 0.0,
         )
 
+    def knows(self, nodes: Nodes) -> bool:
+        """Whether nodes of each sort have a price: of GPUs, and of the CPUs of those without."""
+        return all(self.of_nodes({node: 1}) for node in nodes)
+
     def of_nodes(self, nodes: Nodes) -> float:
         """What these nodes cost an hour, each by its GPUs, or by its CPUs where it has none."""
         rates = {node: node.gpus * self.gpu_per_hour if node.gpus else node.cpus * self.cpu_per_hour for node in nodes}

@@ -38,6 +38,17 @@ class Starts:
     """Workers of a stage that fail, with none ready, before it is given up."""
     _awaited: dict[str, set[str]] = field(default_factory=dict)
     """Stage to the workers that loaded when so many had failed, and may still succeed."""
+    _said: dict[str, str] = field(default_factory=dict)
+
+    def news(self, last_errors: Mapping[str, str]) -> list[str]:
+        """Takes why a worker of each stage failed last.
+
+        Returns:
+            A line for a person for each stage of which that was not said yet: a run may go on without such a worker.
+        """
+        new = {stage: reason for stage, reason in last_errors.items() if self._said.get(stage) != reason}
+        self._said.update(new)
+        return [f"a worker of {stage} could not start: {reason}" for stage, reason in new.items()]
 
     def given_up(self, errors: Mapping[str, Sequence[str]], seen: Sequence[WorkerSeen]) -> str | None:
         """Takes why workers of each stage failed, forgotten once one is ready, and all that are heard of.

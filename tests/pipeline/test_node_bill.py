@@ -1,6 +1,8 @@
 """A bill is the sum over nodes of their prices times the hours for which they were there."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ray.exceptions import RaySystemError
@@ -65,6 +67,26 @@ def test_a_type_that_the_table_does_not_know_costs_as_its_gpus_or_cpus_do_on_ave
     bill.look()
     cluster.now += HOUR
     assert bill.costs().cost == pytest.approx(3.0 + 0.4)
+
+
+@pytest.mark.parametrize(
+    ("planned", "nodes", "known"),
+    [
+        ({GPU: 1}, {CPU: 1}, False),
+        ({CPU: 1}, {GPU: 1}, False),
+        ({GPU: 1}, {GPU: 9}, True),
+        ({GPU: 1, CPU: 1}, {CPU: 1}, True),
+    ],
+)
+def test_a_plan_for_nodes_of_another_sort_prices_none_of_a_runs(
+    planned: Nodes, nodes: Nodes, known: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Made for GPU nodes alone it would have a laptop cost nothing."""
+    monkeypatch.setattr("pipeline.node_bill.connected_nodes", lambda groups: (nodes, None))
+    plan: Any = SimpleNamespace(prices=ClusterPrices.of(planned, TABLE))
+    assert (NodeBill.open([], None, plan) is not None) == known
+    assert ("the plan has no price for one of this cluster's nodes" in caplog.text) == (not known)
+    assert NodeBill.open([], None, None) is None
 
 
 def test_a_head_that_does_not_answer_is_asked_again_and_nothing_is_left_out() -> None:

@@ -26,6 +26,16 @@ def test_a_stage_is_given_up_once_all_have_failed_that_loaded_when_enough_had() 
     )
 
 
+def test_each_new_reason_is_said_once() -> None:
+    starts = Starts(tries=2)
+    assert starts.news({}) == []
+    assert starts.news({"caption": "OSError: 429"}) == ["a worker of caption could not start: OSError: 429"]
+    assert starts.news({"caption": "OSError: 429", "embed": "gone"}) == ["a worker of embed could not start: gone"]
+    assert starts.news({"caption": "RuntimeError: no GPU", "embed": "gone"}) == [
+        "a worker of caption could not start: RuntimeError: no GPU"
+    ]
+
+
 def test_a_worker_that_is_ready_takes_back_what_was_waited_for() -> None:
     starts, errors = Starts(tries=1), {"caption": ["OSError: 429"]}
     first, second = (worker("caption", name=name, phase="loads") for name in ("first", "second"))
@@ -38,7 +48,9 @@ def test_a_worker_that_is_ready_takes_back_what_was_waited_for() -> None:
 @pytest.mark.engine
 @pytest.mark.chaos
 @pytest.mark.usefixtures("light_ray")
-def test_workers_that_fail_to_start_end_no_run_while_another_loads(tmp_path: Path) -> None:
+def test_workers_that_fail_to_start_end_no_run_while_another_loads(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """As where one node is broken, or a hub refuses some of many downloads."""
     ids = [f"clip-{number:02d}" for number in range(12)]
     light_catalog(str(tmp_path / "out"), ids, shard_size=4)
@@ -49,6 +61,7 @@ def test_workers_that_fail_to_start_end_no_run_while_another_loads(tmp_path: Pat
     report = run_light(tmp_path / "out", specs)
     assert (report.stopped, report.items_run, report.items_with_errors) == (None, len(ids), 0)
     assert len(list(tmp_path.glob("failed.*"))) == 2
+    assert caplog.text.count("a worker of caption could not start: OSError: 429") == 1
 
 
 @pytest.mark.engine
