@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.watchdog import Starts
-from tests.pipeline.light_stages import light_catalog, light_specs
+from tests.pipeline.light_stages import LightCaption, light_catalog, light_specs
 from tests.pipeline.runs import committed, run_light
 from tests.pipeline.test_watchdog import worker
 from tests.pipeline.wrapped_stages import build_after, build_slowly, noted, worker_pids
@@ -68,9 +68,9 @@ def test_workers_that_fail_to_start_end_no_run_while_another_loads(
 @pytest.mark.chaos
 @pytest.mark.usefixtures("light_ray")
 def test_a_fast_pool_leaves_its_place_to_engines_that_start_slowly(tmp_path: Path) -> None:
-    """On one node with four CPUs decoders could take all of them while the engines load, and have done all rows before.
+    """On one node with four CPUs decoders could take all of them while the engines load, one after the other.
 
-    One row a block and all rows let in at once: nothing but the pools holds decode back.
+    Captioning takes so long that the second engine is there before the first has done all rows.
     """
     ids = [f"clip-{number:03d}" for number in range(200)]
     light_catalog(str(tmp_path / "out"), ids, shard_size=50)
@@ -78,7 +78,8 @@ def test_a_fast_pool_leaves_its_place_to_engines_that_start_slowly(tmp_path: Pat
     decode, caption = specs["decode"], specs["caption"]
     specs["decode"] = replace(decode, pool=replace(decode.pool, num_cpus=0.5, max_actors=64))
     pool = replace(caption.pool, num_cpus=1.0, num_gpus=0.5, min_actors=1, max_actors=2)
-    specs["caption"] = replace(caption, build=partial(build_slowly, caption.build, 15.0), pool=pool)
+    build = partial(build_slowly, partial(LightCaption, seconds=0.2), 10.0)
+    specs["caption"] = replace(caption, build=build, pool=pool)
     report = run_light(tmp_path / "out", noted(specs, tmp_path / "notes"))
     assert (report.stopped, report.items_run, report.items_with_errors) == (None, len(ids), 0)
     assert len(worker_pids(tmp_path / "notes", "caption")) == 2, "both had a place, and none was let go"
