@@ -28,10 +28,10 @@ def test_a_notice_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture, capsy
     assert caplog.records[0].levelno == logging.WARNING
     push("memory " * 500)
     assert len(caplog.messages[1]) <= len("Ray: ") + MOST_CHARACTERS
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr().out == ""
 
 
 def test_what_is_tried_again_is_no_news(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
     push("Task f failed. There are 1 retries remaining, so the task will be retried. Error: Trace\n  File\nValueError")
     assert caplog.messages == []
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr().out == ""
