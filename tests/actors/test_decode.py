@@ -22,7 +22,7 @@ from tests.actors import decode_stand_ins as stand_ins
 from tests.clips import clip_bytes
 
 SMALL = FrameSizeRule(min_pixels=28 * 28, max_pixels=112 * 112)
-CONFIG = DecodeConfig(frame_size=SMALL, timeout_seconds=8.0, memory_limit_bytes=400 << 20)
+CONFIG = DecodeConfig(frame_size=SMALL, timeout_seconds=8.0, memory_limit_bytes=300 << 20)
 
 
 media = FetchedMedia.of_bytes
