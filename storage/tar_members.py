@@ -78,7 +78,7 @@ class TarReader:
                 while (found := tar.next()) is not None:
                     tar.members = []  # type: ignore[attr-defined] # it would remember every one
                     self._file.allowance = _MOST_HEADER_BYTES
-                    if tar.offset <= behind or not found.pax_headers.get("size", "0").isdecimal():
+                    if tar.offset <= behind or found.size < 0 or not found.pax_headers.get("size", "0").isdecimal():
                         raise tarfile.ReadError("a member whose length makes no sense")
                     behind = tar.offset
                     member = None if found.isdir() else self._member(found)

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import tarfile
 import tracemalloc
 from pathlib import Path
 
@@ -203,6 +204,16 @@ def test_names_that_no_file_system_takes_and_bytes_that_are_no_unicode(tmp_path:
         assert f"'\\xff.{ending}': its name is no Unicode" in names
     with pytest.raises(UserError, match="its name is no Unicode"):
         listed(str(folder), "parquet")
+
+
+@pytest.mark.parametrize("size", [-1, -511, -512])
+def test_a_tar_member_of_a_size_below_nothing(tmp_path: Path, size: int) -> None:
+    bad = tarfile.TarInfo("bad.mp4")
+    bad.size = size
+    tar = tar_of(tmp_path / "a.tar", {"good.mp4": b"1"}, tarfile.GNU_FORMAT)
+    tar.write_bytes(tar.read_bytes()[:1024] + bad.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    items, left_out = listed(str(tar))
+    assert ([item.video_id for item in items], list(left_out)) == (["good"], ["broken_file"])
 
 
 def test_a_tar_that_is_gone_before_it_is_read_is_counted(tmp_path: Path) -> None:
