@@ -102,7 +102,7 @@ def open_source(
         UserError: There is no such source, or it shows no format or several.
     """
     columns = Columns() if columns is None else columns
-    format = recognised(uri) if format is None else format
+    format = recognised(uri, columns) if format is None else format
     reader: FileSource | ListSource | WebDatasetSource | ParquetSource
     if format is SourceFormat.FILES:
         reader = FileSource(Store.open(uri))
@@ -115,12 +115,17 @@ def open_source(
     return Source(uri=uri, format=format, _reader=reader)
 
 
-def recognised(uri: str) -> SourceFormat:
+def recognised(uri: str, columns: Columns | None = None) -> SourceFormat:
     """The format that a source shows.
+
+    Args:
+        uri: The source.
+        columns: Names that the user gave: of two kinds of column in a Parquet file, they say which is meant.
 
     Raises:
         UserError: There is no such source, or it shows no format or several.
     """
+    columns = Columns() if columns is None else columns
     name = object_name(uri)
     if name.endswith((*LINE_ENDINGS, *TAR_ENDINGS)) and (one := open_object(uri)) is not None:
         if name.endswith(_PURE_LISTS):
@@ -128,7 +133,7 @@ def recognised(uri: str) -> SourceFormat:
         if name.endswith(TAR_ENDINGS):
             return SourceFormat.WEBDATASET
         # Without either column, what reads it says what it misses.
-        return _parquet_format(one) or SourceFormat.PARQUET
+        return _parquet_format(one, columns) or SourceFormat.PARQUET
     if "://" not in uri and os.path.isfile(uri):
         raise UserError(
             f"{uri} is one file, and no list, tar or Parquet file by its name: name the folder it is in, or {_SAY}"
@@ -136,7 +141,7 @@ def recognised(uri: str) -> SourceFormat:
     store = Store.open(uri)
     shown, parquet = _shown(store)
     if parquet is not None:
-        held = _parquet_format(parquet)
+        held = _parquet_format(parquet, columns)
         # Beside videos or tars, a Parquet file without bytes is their table.
         if held is not None and not (shown and held is SourceFormat.LIST):
             shown[held] = parquet.entry.path
@@ -173,13 +178,17 @@ def _shown(store: Store) -> tuple[dict[SourceFormat, str], SourceObject | None]:
     return shown, parquet
 
 
-def _parquet_format(source: SourceObject) -> SourceFormat | None:
+def _parquet_format(source: SourceObject, columns: Columns) -> SourceFormat | None:
     """Videos in a column of bytes, or a list of URIs; None where it shows neither."""
     try:
         with source.store.open_input(source.entry.path) as file:
             schema = pq.read_schema(file)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{source.name}: no Parquet file that can be read: {' '.join(str(error).split())}") from None
+    if columns.bytes:
+        return SourceFormat.PARQUET
+    if columns.uri:
+        return SourceFormat.LIST
     if chosen(schema.names, "", URI_COLUMNS) is not None:
         if bytes_columns(schema):
             raise UserError(f"{source.name} has URIs and a column of bytes: {_NAME_IT}")

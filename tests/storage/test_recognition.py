@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from records.errors import UserError
+from storage.columns import Columns
 from storage.source_items import LeftOut, SourceItem, with_checked_ids
 from storage.source_objects import source_objects
 from storage.source_webdataset import tar_items
@@ -223,6 +224,19 @@ def test_a_tar_that_is_gone_before_it_is_read_is_counted(tmp_path: Path) -> None
     (tmp_path / "a.tar").unlink()
     found = [entry for source in sources for entry in tar_items(source)]
     assert [entry.reason if isinstance(entry, LeftOut) else entry.video_id for entry in found] == ["broken_file", "b"]
+
+
+def test_a_named_column_says_what_a_parquet_file_is(store: Store, tmp_path: Path) -> None:
+    store.create("where.parquet", parquet(tmp_path, id=["1"], where=["a.mp4"]))
+    store.create("both/both.parquet", parquet(tmp_path, id=["1"], uri=["a.mp4"], video=[b"x"]))
+    for path in ("where.parquet", "both/both.parquet", "both"):
+        column = "where" if path.startswith("where") else "uri"
+        assert recognised(store.uri(path), Columns(uri=column)) is SourceFormat.LIST
+    assert [item.uri for item in listed(store.uri("where.parquet"), columns="uri=where")[0]] == [store.uri("a.mp4")]
+    for path in ("both/both.parquet", "both"):
+        assert recognised(store.uri(path), Columns(bytes="video")) is SourceFormat.PARQUET
+    with pytest.raises(UserError, match="no column wher among id, where; did you mean --columns uri=where"):
+        listed(store.uri("where.parquet"), columns="uri=wher")
 
 
 def test_a_number_of_thousands_of_digits_is_a_line_that_cannot_be_read(tmp_path: Path) -> None:
