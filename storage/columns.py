@@ -64,6 +64,9 @@ def required(where: str, columns: Sequence[str], role: str, given: str, usual: S
 
 
 def _hint(columns: Sequence[str], role: str, given: str, usual: Iterable[str]) -> str:
+    mark = next((mark for mark in ";\t|" if len(columns) == 1 and mark in columns[0]), None)
+    if mark is not None:
+        return f"; the cells of a .csv have commas between, of a .tsv tabs: here they have {mark!r}"
     for name in (given,) if given else usual:
         near = difflib.get_close_matches(name, columns, n=1)
         if near:

@@ -118,6 +118,7 @@ def test_columns_by_the_users_names(tmp_path: Path) -> None:
     [
         ("video,uri\n1,a\n", "", "no column video_id or item or id among video, uri; did you mean --columns id=video"),
         ("id,urls\n1,a\n", "", "did you mean --columns uri=urls"),
+        ("video_id;url\n1;a\n", "", "among video_id;url; the cells of .* here they have ';'$"),
         ("id,uri\n1,a\n", "id=clip", "no column clip among id, uri"),
         ("id,uri\n1,a\n", "title=titel", "no column titel among id, uri"),
         ("id,uri\n", "", "no lines with an id and a URI in it"),
