@@ -107,7 +107,7 @@ class ListSource:
         extra = {name: text for name, value in line.items() if name not in used and (text := text_of(value))}
         title = text_of(line[roles.title]) if roles.title is not None else ""
         return SourceItem(
-            video_id=text_of(line[roles.id]),
+            video_id=str(line[roles.id]),
             uri=resolved(source, uri),
             size_bytes=_size(where, text_of(line[roles.size])) if roles.size is not None else None,
             etag=_etag(text_of(line[roles.etag])) if roles.etag is not None else "",

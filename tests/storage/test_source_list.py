@@ -223,9 +223,10 @@ def test_lines_without_an_id_or_a_uri_are_counted_and_named(tmp_path: Path) -> N
 
 def test_text_that_is_no_unicode(tmp_path: Path) -> None:
     (tmp_path / "l.jsonl").write_text('{"id": "1", "uri": "a", "title": "x\\ud800y"}\n{"id": "\\ud800", "uri": "a"}\n')
-    items, _ = listed(str(tmp_path / "l.jsonl"))
+    items, left_out = listed(str(tmp_path / "l.jsonl"))
     assert items[0].metadata == Metadata(title="x\ufffdy")
-    assert items[1].video_id == "\ufffd"
+    assert [item.video_id for item in items] == ["1"]
+    assert left_out == {"bad_id": ["'\\ud800'"]}
 
 
 def test_a_list_on_the_web_and_presigned(web: WebServer) -> None:
