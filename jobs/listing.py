@@ -14,6 +14,7 @@ from storage.catalog import Catalog
 from storage.catalog_change import CatalogChange
 from storage.catalog_objects import read_objects
 from storage.catalog_refresh import refresh
+from storage.catalog_source import check_source
 from storage.columns import Columns, parse_columns
 from storage.leases import Check, unchecked
 from storage.metadata import read_metadata
@@ -44,7 +45,8 @@ def list_into_catalog(
     Args:
         first_items: With a new catalog, how many items its first shard gets: those of a first try.
         source_format: How the source is to be read; None for what the catalog has, or what the source shows.
-        columns: Names of the columns of a list or Parquet file, as `parse_columns` takes them.
+        columns: Names of the columns of a list or Parquet file, as `parse_columns` takes them; where one is not named,
+            the name that the catalog has for it.
         order_by: A numeric metadata column by which new items are cut into shards, its high values first.
         check: Of the lease that the caller holds: called before each write.
 
@@ -55,13 +57,16 @@ def list_into_catalog(
         UserError: There is neither a catalog nor a source, the catalog lists another, or it cannot be listed.
     """
     source = normal_source(source) if source is not None else None
-    catalog = _catalog_for(store, source, source_format)
+    named = parse_columns(columns) if columns is not None else Columns()
+    catalog = _catalog_for(store, source, source_format, named)
     if catalog is not None and not refresh_known and metadata is None:
         return None
     where = source if source is not None else str(catalog and catalog.source)
     titles: Iterator[tuple[str, Metadata]] | None = read_metadata(metadata) if metadata is not None else None
+    if catalog is not None:
+        named = named.over(catalog.columns)
     if catalog is None or refresh_known:
-        given = _opened(where, source_format, columns, store, catalog)
+        given = _opened(where, source_format, named, store, catalog)
         listing, listed_as = given.items(), str(given.format)
         titles = given.titles() if titles is None else titles
     else:
@@ -79,11 +84,12 @@ def list_into_catalog(
         first_items,
         order_by=order_by,
         source_format=listed_as,
+        columns=named,
         check=check,
     )
 
 
-def _catalog_for(store: Store, source: str | None, source_format: str | None) -> Catalog | None:
+def _catalog_for(store: Store, source: str | None, source_format: str | None, columns: Columns) -> Catalog | None:
     """The catalog there is, which must be one of this source; None where the source is to be its first listing.
 
     Raises:
@@ -95,19 +101,17 @@ def _catalog_for(store: Store, source: str | None, source_format: str | None) ->
             raise UserError(f"{store.root} has no catalog yet: --source says what to describe")
         _refuse_tables_of_another(store)
     elif source is not None:
-        catalog.check_source(unsigned(source), source_format)
+        check_source(catalog, store.root, unsigned(source), source_format, columns)
     return catalog
 
 
-def _opened(
-    source: str, source_format: str | None, columns: str | None, store: Store, catalog: Catalog | None
-) -> Source:
+def _opened(source: str, source_format: str | None, columns: Columns, store: Store, catalog: Catalog | None) -> Source:
     """The source, read as it was before unless the caller says how; of files that the catalog has, it reads none."""
     known_format = source_format or (catalog.format if catalog is not None else None)
     return open_source(
         source,
         format=SourceFormat(known_format) if known_format is not None else None,
-        columns=parse_columns(columns) if columns is not None else Columns(),
+        columns=columns,
         known=read_objects(store, catalog.index_folder) if catalog is not None else {},
     )
 

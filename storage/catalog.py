@@ -20,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from records.errors import BusyError, UserError
+from records.errors import BusyError
 from records.items import CatalogItem, Metadata
 from storage.catalog_paths import (
     FOLDER,
@@ -34,7 +34,6 @@ from storage.catalog_paths import (
     shard_files_path,
     shard_path,
 )
-from storage.faults import redact
 from storage.shard_files import DAMAGED, NONE, ShardFiles
 from storage.shard_ids import ShardIds
 from storage.stores import Store
@@ -62,6 +61,8 @@ class Revision:
     metadata_changed: int
     format: str = "files"
     """How the source is read."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Of a list or Parquet file, as `storage.columns.Columns.given` has them."""
     relocated: int = 0
     """Unchanged items whose URL was signed anew."""
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -166,23 +167,10 @@ class Catalog:
         """How the source is read."""
         return self._revision.format
 
-    def check_source(self, source: str, source_format: str | None) -> None:
-        """Sees that a source is the one listed here.
-
-        Args:
-            source: As a listing names it.
-            source_format: How it is to be read; None for whatever the catalog has.
-
-        Raises:
-            UserError: It is another, or read in another way.
-        """
-        words = ""
-        if self.source != source:
-            words = f"its catalog lists {redact(self.source)}, not {redact(source)}"
-        elif source_format not in (None, self.format):
-            words = f"its catalog lists {redact(source)} with --format {self.format}, not {source_format}"
-        if words:
-            raise UserError(f"{self._store.root}: {words}: choose another output")
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Role to the column that the user named for it."""
+        return self._revision.columns
 
     @property
     def shard_count(self) -> int:

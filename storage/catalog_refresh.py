@@ -19,7 +19,9 @@ from storage.catalog_index import index_files, read_index
 from storage.catalog_join import Join
 from storage.catalog_objects import object_file
 from storage.catalog_paths import FOLDER, index_folder, is_of_attempt, revision_path, shard_files_path
+from storage.catalog_source import check_source
 from storage.catalog_writer import CatalogWriter
+from storage.columns import Columns
 from storage.leases import Check, unchecked
 from storage.source_items import Listing
 from storage.spill import spill_folder
@@ -37,6 +39,7 @@ def refresh(
     first_shard_items: int | None = None,
     order_by: str | None = None,
     source_format: str = "files",
+    columns: Columns | None = None,
     check: Check = unchecked,
 ) -> CatalogChange:
     """Commits a listing as the catalog's next revision, unless it changes nothing. The caller holds the lease.
@@ -51,6 +54,7 @@ def refresh(
         first_shard_items: Items of the catalog's very first shard, so that a first try of a few items is a whole shard.
         order_by: A numeric metadata column: new shards are cut with its high values first, instead of in listing order.
         source_format: How the source was read, likewise the same for the life of a catalog.
+        columns: Names of its columns that the user gave, now or before.
         check: Called before each write, with `ask` before the last: raises BusyError where the caller's lease was lost.
 
     Raises:
@@ -60,9 +64,10 @@ def refresh(
     """
     if shard_size < 1:
         raise UserError(f"shard_size must be at least 1, not {shard_size}")
+    columns = columns if columns is not None else Columns()
     base = Catalog.open(store)
     if base is not None:
-        base.check_source(source, source_format)
+        check_source(base, store.root, source, source_format, columns)
     with spill_folder() as folder:
         join = Join(folder, order_by)
         join.take(listing, metadata if metadata is not None else ())
@@ -78,7 +83,7 @@ def refresh(
                 _refuse_overtaken(store, base)
                 store.create_many(_checked(files, check))
             check(ask=True)
-    _commit(store, writer, join, source, source_format, shard_size)
+    _commit(store, writer, join, source, source_format, columns, shard_size)
     if base is not None:
         store.delete([entry.path for entry in store.list(base.index_folder)])
     return CatalogChange.of(writer.revision, counts)
@@ -137,7 +142,15 @@ def _shard_files(writer: CatalogWriter, order_by: str | None) -> Iterator[tuple[
     yield shard_files_path(writer.revision, writer.attempt), shard_files.encode()
 
 
-def _commit(store: Store, writer: CatalogWriter, join: Join, source: str, source_format: str, shard_size: int) -> None:
+def _commit(
+    store: Store,
+    writer: CatalogWriter,
+    join: Join,
+    source: str,
+    source_format: str,
+    columns: Columns,
+    shard_size: int,
+) -> None:
     counts = join.counts
     revision = Revision(
         revision=writer.revision,
@@ -151,6 +164,7 @@ def _commit(store: Store, writer: CatalogWriter, join: Join, source: str, source
         unchanged=counts.unchanged,
         metadata_changed=counts.metadata_changed,
         format=source_format,
+        columns=columns.given(),
         relocated=counts.relocated,
         left_out=dict(sorted(counts.left_out.items())),
         returned=counts.returned,

@@ -1,8 +1,8 @@
 """Which column of a list or a Parquet file says what: by documented names, or as the user says."""
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 
 from records.errors import UserError
 
@@ -22,6 +22,15 @@ class Columns:
     title: str = ""
     bytes: str = ""
     """Of a Parquet file: the column that holds the videos, as `video` or `video.bytes`."""
+
+    def given(self) -> dict[str, str]:
+        """Role to name, of those that were given."""
+        return {role: name for role, name in asdict(self).items() if name}
+
+    def over(self, before: Mapping[str, str]) -> "Columns":
+        """These, and for the others those that were given before."""
+        known = {field.name: before.get(field.name, "") for field in fields(self)}
+        return replace(Columns(**known), **self.given())
 
 
 def parse_columns(text: str) -> Columns:
