@@ -13,6 +13,7 @@ from cluster.cheapest import Offer
 from cluster.loads import StageLoad
 from cluster.packing import Need, Nodes, NodeType
 from records.errors import UserError
+from records.yaml_text import load_yaml
 
 RAY_MEMORY_SHARE = 0.7
 """Of a node's memory: Ray gives 30 % to its object store unless told otherwise (docs of `ray start`)."""
@@ -124,7 +125,7 @@ def read_cluster(path: str, prices: PriceTable) -> Nodes:
 def _read(path: str, option: str) -> Mapping[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
-            loaded = yaml.safe_load(file)
+            loaded = load_yaml(file)
     except OSError as error:
         raise UserError(f"{option} {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -25,6 +25,7 @@ from pipeline.publish_config import PublishConfig
 from pipeline.ray_session import LocalRayConfig
 from records.errors import UserError
 from records.outcomes import STAGES
+from records.yaml_text import load_yaml
 from storage.fetch_config import FetchConfig
 from storage.stores import StoreConfig
 
@@ -78,7 +79,7 @@ def read_overrides(path: str) -> dict[str, Any]:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            loaded = yaml.safe_load(file)
+            loaded = load_yaml(file)
     except OSError as error:
         raise UserError(f"--config {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

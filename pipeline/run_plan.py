@@ -13,6 +13,7 @@ from cluster.packing import Nodes
 from cluster.prices import PriceTable
 from pipeline.spec import Specs
 from records.errors import TransientError, UserError
+from records.yaml_text import load_yaml
 from storage.stores import Store
 
 FOLDER = "plans/"
@@ -136,7 +137,7 @@ def read_plan(place: str) -> RunPlan:
     folder, slash, name = place.rpartition("/")
     try:
         text = Store.open(folder + slash if slash else ".").read_bytes(name).decode()
-        return TypeAdapter(RunPlan).validate_python(yaml.safe_load(text))
+        return TypeAdapter(RunPlan).validate_python(load_yaml(text))
     except FileNotFoundError:
         raise UserError(f"--plan {place}: there is no such file") from None
     except ValidationError as error:

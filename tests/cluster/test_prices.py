@@ -66,6 +66,7 @@ def test_nodes_of_a_cluster_are_priced_by_what_they_have(tmp_path: Path) -> None
         ("node_types: {a: {cpus: 1, gpus: 0.5, memory: 1GiB, price_per_hour: 1}}", "gpus must be a whole number"),
         ("node_types: {a: {cpus: 1, memory: 1GiB, price_per_hour: 1, accelerator: L4}}", "accelerator names the GPUs"),
         ("node_types: {a: {cpus: 1, memory: 1GiB, price_per_hour: 1, most: 0}}", "most must be a whole number from 1"),
+        ("node_types: {a: {}, b: {}, a: {}}", "'a' is there twice"),
         ("node_types: {a: 3}", "a: expected fields with values, not 3"),
     ],
 )

@@ -61,7 +61,11 @@ def test_a_yaml_file_overrides_and_its_faults_are_told(tmp_path: Path) -> None:
     empty = tmp_path / "empty.yaml"
     empty.write_text("")
     assert read_overrides(str(empty)) == {}
-    for text, message in [("- a\n", "expected fields"), ("a: [", "is not YAML")]:
+    for text, message in [
+        ("- a\n", "expected fields"),
+        ("a: [", "is not YAML"),
+        ("decode:\n  fps: 1\ndecode:\n  fps: 2\n", "'decode' is there twice .*line 3"),
+    ]:
         bad = tmp_path / "bad.yaml"
         bad.write_text(text)
         with pytest.raises(UserError, match=message):
