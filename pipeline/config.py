@@ -189,5 +189,6 @@ def _reason(error: ValidationError) -> str:
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
-        return message if not place or message.startswith(f"{place.rpartition('.')[2]}: ") else f"{place}: {message}"
+        said = f"{place.rpartition('.')[2]}: "  # many a config names itself, but not the stage that it is of
+        return f"{place}: {message.removeprefix(said)}" if place else message
     return f"{place}: {message[0].lower()}{message[1:]}, not {first['input']!r}"

@@ -6,7 +6,7 @@ import yaml
 
 
 class _Loader(yaml.SafeLoader):
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 - its stub is wrong
         node = super().compose_mapping_node(anchor)
         seen = set[tuple[str, Any]]()
         for key, _ in node.value:

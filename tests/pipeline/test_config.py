@@ -40,6 +40,7 @@ def test_engine_arguments_are_added_to_those_of_the_recipe() -> None:
         ("xyz=1", "no setting 'xyz'; the config has"),
         ("decode.fps=abc", "decode.fps: .*valid number.* not 'abc'"),
         ("decode.fps=-1", "fps must be positive"),
+        ("caption.pool.accelerator_type=H100", "^caption.pool: accelerator_type needs num_gpus"),
         ("decode=3", "decode: expected fields with values"),
         ("decode.fps", "expected key=value"),
         ("stages=[decode, captions]", "'captions' is none of"),
