@@ -115,7 +115,7 @@ def _on_one(worker: Capacity, node: Capacity) -> int:
     if worker.gpus >= 1:
         fits.append(node.gpus / worker.gpus)
     elif worker.gpus:
-        fits.append(int(node.gpus) * int(_whole(1 / worker.gpus)))
+        fits.append(int(node.gpus) * int(_whole(min(1 / worker.gpus, UNLIMITED))))
     most = min(fits)
     return UNLIMITED if math.isinf(most) else int(_whole(most))
 

@@ -8,7 +8,7 @@ from cluster.capacity import Capacity
 from cluster.nodes import Cluster
 from pipeline.graph import RESERVED_CPUS
 from pipeline.in_flight import InFlight
-from pipeline.placement import Placement, place_all, pools_fit
+from pipeline.placement import Placement, place, place_all, pools_fit
 from pipeline.spec import Specs, as_asked, select_specs
 from records.errors import UserError
 
@@ -33,7 +33,11 @@ def make_phases(specs: Specs, selected: Sequence[str], cluster: Cluster) -> list
         elif _holds(specs, alone, cluster):
             phases.append(alone)
         else:
-            raise UserError(f"{name} needs {_total(specs, alone)}; the cluster has {cluster.capacity()}")
+            for stage in alone:
+                place(stage, specs[stage].pool, cluster)  # names the GPU that no node has, or the largest node
+            beside = " and ".join([*alone[:-1], "reading"])
+            needed = f"{name}, with {beside} beside it, needs {_total(specs, alone)}"
+            raise UserError(f"{needed}; the cluster has {cluster.capacity()}")
     return phases or [list(selected)]
 
 

@@ -84,8 +84,20 @@ def test_stages_whose_shares_add_up_and_fit_on_no_gpu_go_in_phases() -> None:
 
 def test_a_stage_that_fits_nowhere_is_named_with_what_it_needs() -> None:
     specs = with_pools(caption=PoolConfig(num_gpus=4))
-    with pytest.raises(UserError, match=r"caption needs .* 4 GPUs .*; the cluster has .* 2 GPUs"):
+    with pytest.raises(UserError, match=r"a worker of caption needs .* 4 GPUs .*; the largest node .* has .* 2 GPUs"):
         make_phases(specs, list(SPECS), one_node(64, 2))
+    beside = with_pools(caption=PoolConfig(num_cpus=4), decode=PoolConfig(num_cpus=4))
+    with pytest.raises(UserError, match=r"caption, with decode and reading beside it, needs 8.5 CPUs, .*has 6 CPUs"):
+        make_phases(beside, list(SPECS), one_node(6, 0))
+
+
+def test_a_gpu_that_no_node_has_is_named_and_not_only_how_many_are_needed() -> None:
+    """Needs 0.5 GPUs, the cluster has 8: that would be no answer."""
+    group = NodeGroup(name="gpu", max_nodes=8, cpus=16, gpus=1, accelerator_type="H100")
+    cluster = Cluster(kinds=(group.kind(),))
+    specs = with_pools(caption=PoolConfig(num_gpus=0.5, accelerator_type="H200"))
+    with pytest.raises(UserError, match="caption: no node has an accelerator 'H200'; the cluster has H100"):
+        make_phases(specs, list(SPECS), cluster)
 
 
 @given(
