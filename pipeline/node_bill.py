@@ -59,7 +59,7 @@ class NodeBill:
         if table is not None:
             prices = ClusterPrices.of(nodes, table)
         else:
-            prices = planned if planned is not None and planned.knows(nodes) else None
+            prices = planned.for_nodes(nodes) if planned is not None else None
         if prices is None:
             whose = "--prices" if table is not None else "the plan"
             logger.warning("%s has no price for one of this cluster's nodes: the report names no prices", whose)

@@ -63,9 +63,10 @@ class ClusterPrices:
             cpu_per_hour=of_cpus / cpus if cpus else 0.0,
         )
 
-    def knows(self, nodes: Nodes) -> bool:
-        """Whether nodes of each sort have a price: of GPUs, and of the CPUs of those without."""
-        return all(self.of_nodes({node: 1}) for node in nodes)
+    def for_nodes(self, nodes: Nodes) -> "ClusterPrices | None":
+        """The same prices of other nodes; None where a sort has none: GPUs, or the CPUs of those without."""
+        known = all(self.of_nodes({node: 1}) for node in nodes)
+        return dataclasses.replace(self, cluster_per_hour=self.of_nodes(nodes)) if known else None
 
     def of_nodes(self, nodes: Nodes) -> float:
         """What these nodes cost an hour, each by its GPUs, or by its CPUs where it has none."""

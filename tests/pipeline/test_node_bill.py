@@ -89,6 +89,17 @@ def test_a_plan_for_nodes_of_another_sort_prices_none_of_a_runs(
     assert NodeBill.open([], None, None) is None
 
 
+def test_all_that_a_cluster_may_have_costs_what_the_runs_own_nodes_do_and_not_those_planned_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.node_bill.connected_nodes", lambda groups: ({CPU: 1}, None))
+    plan: Any = SimpleNamespace(prices=ClusterPrices.of({CPU: 99}, TABLE))
+    bill = NodeBill.open([], None, plan)
+    assert bill is not None
+    assert bill.prices.cluster_per_hour == pytest.approx(0.8)
+    assert bill.prices.cpu_per_hour == pytest.approx(0.05)
+
+
 def test_a_head_that_does_not_answer_is_asked_again_and_nothing_is_left_out() -> None:
     cluster = Cluster()
     bill = cluster.bill(TABLE)
