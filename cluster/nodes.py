@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from cluster.capacity import Capacity
 from cluster.packing import UNLIMITED, NodeType
@@ -60,8 +61,10 @@ class NodeGroup:
     """A group of nodes that the autoscaler may grow, as the cluster's file names it. Never part of a fingerprint.
 
     Raises:
-        ValueError: A number is not positive.
+        ValueError: A number is not positive, GPUs are no whole number, or a GPU is named where there is none.
     """
+
+    __pydantic_config__: ClassVar[Mapping[str, str]] = {"extra": "forbid"}  # a slip in a name is told, not dropped
 
     name: str
     """Its nodes carry it as the label `ray.io/node-group`: KubeRay's `groupName`, a node type of `ray up`."""
@@ -76,6 +79,10 @@ class NodeGroup:
     def __post_init__(self) -> None:
         if not self.name or self.max_nodes < 1 or self.cpus <= 0 or self.gpus < 0 or self.memory_bytes < 0:
             raise ValueError("node group: needs a name, max_nodes and cpus above 0, and no negative number")
+        if self.gpus != int(self.gpus):
+            raise ValueError(f"node group: gpus of a node is a whole number, not {self.gpus:g}")
+        if self.accelerator_type and not self.gpus:
+            raise ValueError("node group: accelerator_type names the GPUs of a group that has gpus")
 
     def kind(self, labels: Mapping[str, str] | None = None) -> NodeKind:
         """Its nodes; `labels` are those of one that is there."""

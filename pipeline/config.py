@@ -69,6 +69,10 @@ class RunConfig:
             raise ValueError("stages: decode must be one of them")
         if self.shard_size < 1:
             raise ValueError("shard_size must be at least 1")
+        names = [group.name for group in self.node_groups]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"node_groups: {name!r} is there twice")
 
 
 def read_overrides(path: str) -> dict[str, Any]:
@@ -188,6 +192,8 @@ def _reason(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "unexpected_keyword_argument":
+        return f"no setting {place!r}"
     if first["type"] == "value_error":
         said = f"{place.rpartition('.')[2]}: "  # many a config names itself, but not the stage that it is of
         return f"{place}: {message.removeprefix(said)}" if place else message
