@@ -119,6 +119,9 @@ def main(argv: Sequence[str]) -> int:
     )
     to_do = count_to_do(pending, catalog.live_counts(), specs, reader.lines)
     rows = to_do.rows
+    if not rows and pending.blocked:
+        waiting = ", ".join(f"{stage} in {count} shards" for stage, count in pending.blocked.items())
+        raise UserError(f"what {waiting} would read is not there yet: name those stages in --stages as well")
     if not rows:
         print(f"Nothing left to do: all {catalog.item_count} items are done, so that there is nothing to plan.")
         return 0

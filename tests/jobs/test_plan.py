@@ -40,9 +40,10 @@ def places(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "tiny.yaml").write_text("node_types:\n  toy: {cpus: 0.1, memory: 1MiB, price_per_hour: 0.1}\n")
     (tmp_path / "small.yaml").write_text("nodes: {toy: 1}\n")
     (tmp_path / "typo.yaml").write_text("nodes: {cpus: 1}\n")
+    light_catalog(str(tmp_path / "listed"), ["a"], shard_size=4)
     light_catalog(str(tmp_path / "gone"), ["a"], shard_size=4)
     light_catalog(str(tmp_path / "gone"), [], shard_size=4)
-    names = ("EMPTY", "source", "prices.yaml", "wrong.yaml", "small.yaml", "typo.yaml", "out", "gone")
+    names = ("EMPTY", "source", "prices.yaml", "wrong.yaml", "small.yaml", "typo.yaml", "out", "listed", "gone")
     return {name: str(tmp_path / name) for name in names}
 
 
@@ -53,6 +54,7 @@ def places(tmp_path: Path) -> dict[str, str]:
         (["--output", "out"], "--recipe is missing"),
         (["--output", "out", "--recipe", "tiny"], "no catalog yet: --source"),
         (["--output", "out", "--recipe", "tiny", "--source", "EMPTY"], "EMPTY"),
+        (["--output", "listed", "--recipe", "tiny", "--stages", "embed"], "embed in 1 shards would read is not there"),
         (["--output", "gone", "--recipe", "tiny"], "the catalog is empty"),
         (["--output", "out", "--recipe", "tiny", "--sample", "0"], "must be a whole number of at least 1"),
         (["--output", "out", "--recipe", "tiny", "--stages", "captions"], "no stage 'captions' here"),
