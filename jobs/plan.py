@@ -1,6 +1,7 @@
 """`python -m jobs.plan`: what a run will take and cost, from a sample that really runs, and a plan file for it."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -216,7 +217,7 @@ def _say(options: argparse.Namespace, store: Store, planned: Planned, probed: Pr
         probe_prices=ClusterPrices.of(probed.nodes, request.prices) if request.prices is not None else None,
         deadline_seconds=request.deadline_seconds,
     )
-    print(f"Run it       python -m jobs.annotate --output {options.output} --plan {store.uri(path)}")
+    print(f"Run it       {run_command_of(options, store.uri(path))}")
     slowest = planned.plan.seconds.high
     if request.deadline_seconds is not None and slowest > request.deadline_seconds:
         raise UserError(
@@ -252,6 +253,17 @@ def _check_fits(
         prices.usable(bare)
     if nodes is not None:
         size_pools(bare, Cluster(nodes=nodes, reserved=RESERVED), 1)
+
+
+def run_command_of(options: argparse.Namespace, plan: str) -> str:
+    """The command that runs a plan: with what it was made with, but for the pool sizes that it replaces."""
+    words = ["python", "-m", "jobs.annotate", "--output", options.output, "--plan", plan]
+    words += ["--config", options.config] if options.config else []
+    words += ["--stages", ",".join(options.stages)] if options.stages else []
+    for setting in options.settings:
+        if not setting.partition("=")[0].strip().endswith((".pool.min_actors", ".pool.max_actors")):
+            words += ["--set", setting]
+    return shlex.join(words)
 
 
 def _listed(store: Store, options: argparse.Namespace, config: RunConfig, plan_id: str) -> Catalog:

@@ -17,7 +17,7 @@ from records.yaml_text import load_yaml
 from storage.stores import Store
 
 FOLDER = "plans/"
-_HEAD = "# Made by `python -m jobs.plan`; `python -m jobs.annotate --plan` runs it, with the same --config and --set.\n"
+_HEAD = "# Made by `python -m jobs.plan`, whose last line runs it: with the same --config, --set and --stages.\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -130,6 +131,20 @@ def test_a_moment_that_passes_during_the_probe_is_told(deadline: str) -> None:
     """A time of day is not the next day's then."""
     with pytest.raises(UserError, match=r"passed while the sample ran; a smaller --sample"):
         plan.left_seconds(deadline, ASKED, ASKED + timedelta(minutes=10))
+
+
+def test_the_command_that_is_printed_runs_what_was_planned() -> None:
+    """Stages left out would run all; a pool's share of a GPU left out would be the recipe's, without a word."""
+    asked = ["--output", "out", "--recipe", "tiny"]
+    bare = "python -m jobs.annotate --output out --plan out/plans/x.yaml"
+    assert plan.run_command_of(plan.options_of(asked), "out/plans/x.yaml") == bare
+    more = [
+        "--config", "my config.yaml", "--stages", "decode,embed", "--set", "embed.pool.num_gpus=0.2",
+        "--set", "embed.pool.max_actors=3",
+    ]  # fmt: skip
+    printed = plan.run_command_of(plan.options_of([*asked, *more]), "out/plans/x.yaml")
+    assert printed == f"{bare} --config 'my config.yaml' --stages decode,embed --set embed.pool.num_gpus=0.2"
+    annotate.options_of(shlex.split(printed)[3:])
 
 
 @pytest.mark.engine
