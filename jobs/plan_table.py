@@ -1,5 +1,7 @@
 """A plan as a person reads it: what each stage costs and gets, and what it comes to."""
 
+from collections.abc import Callable
+
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -8,7 +10,7 @@ from cluster.estimate import LEVEL, Interval
 from pipeline.planning import Planned
 from pipeline.probe import ProbeResult
 from pipeline.progress import clock
-from pipeline.run_plan import ClusterPrices
+from pipeline.run_plan import ClusterPrices, money
 
 
 def draw_plan(
@@ -45,7 +47,7 @@ def _stages(planned: Planned, probe: ProbeResult) -> Table:
         table.add_row(
             name,
             str(stage.items),
-            _range(stage.seconds_per_item, "{:.3g}"),
+            _range(stage.seconds_per_item, _digits),
             f"{planned.costs[name].cpu_seconds:.3g}",
             clock(measured.start_seconds),
             _size(measured.memory_bytes),
@@ -74,18 +76,18 @@ def _classes(probe: ProbeResult) -> Table:
 
 def _summary(planned: Planned, deadline_seconds: float | None) -> list[str]:
     plan, phases = planned.plan, planned.sizing.phases
-    price = f", {plan.prices.cluster_per_hour:.2f} {plan.prices.currency} an hour" if plan.prices is not None else ""
+    price = f", {money(plan.prices.cluster_per_hour)} {plan.prices.currency} an hour" if plan.prices is not None else ""
     lines = [f"Cluster      {' + '.join(f'{count} {name}' for name, count in plan.nodes.items())}{price}"]
     if len(phases) > 1:
         groups = " → ".join("+".join(phase) for phase in plan.phases)
         lines.append(f"Phases       {groups}, one after the other: all at once would not fit, or take longer")
     lines += [
         f"Bottleneck   {plan.bottleneck}",
-        f"Rows/s       {_range(plan.items_per_second, '{:.3g}')}",
+        f"Rows/s       {_range(plan.items_per_second, _digits)}",
         f"Time         {_clocks(plan.seconds)}, of which {clock(planned.sizing.start_seconds)} load models",
         *([_deadline(plan.seconds, deadline_seconds)] if deadline_seconds is not None else []),
-        f"GPU-hours    {_range(plan.gpu_hours, '{:.3g}')}",
-        f"Cost         {_range(plan.cost, '{:.2f}')} {plan.prices.currency}"
+        f"GPU-hours    {_range(plan.gpu_hours, _digits)}",
+        f"Cost         {_range(plan.cost, money)} {plan.prices.currency}"
         if plan.cost is not None and plan.prices is not None
         else "Cost         not known: --prices has no price for these nodes",
     ]
@@ -102,7 +104,9 @@ def _deadline(seconds: Interval, deadline_seconds: float) -> str:
 
 
 def _probe_lines(probe: ProbeResult, prices: ClusterPrices | None) -> list[str]:
-    cost = f" and {probe.seconds / 3600 * prices.cluster_per_hour:.2f} {prices.currency}" if prices is not None else ""
+    cost = (
+        f" and {money(probe.seconds / 3600 * prices.cluster_per_hour)} {prices.currency}" if prices is not None else ""
+    )
     failed = {name: stage.failed for name, stage in probe.stages.items() if stage.failed}
     lines = [
         f"The probe took {clock(probe.seconds)}, {probe.gpu_seconds / 3600:.3g} GPU-hours{cost}, and committed nothing."
@@ -115,8 +119,12 @@ def _probe_lines(probe: ProbeResult, prices: ClusterPrices | None) -> list[str]:
     return lines
 
 
-def _range(interval: Interval, form: str) -> str:
-    low, middle, high = (form.format(value) for value in (interval.low, interval.middle, interval.high))
+def _digits(number: float) -> str:
+    return f"{number:.3g}"
+
+
+def _range(interval: Interval, form: Callable[[float], str]) -> str:
+    low, middle, high = (form(value) for value in (interval.low, interval.middle, interval.high))
     return middle if low == high else f"{middle} ({low} to {high})"
 
 

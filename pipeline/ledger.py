@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipeline.node_bill import NodeCosts
 from pipeline.pool_watch import PoolTime
 from pipeline.progress import clock
-from pipeline.run_plan import ClusterPrices, RunPlan
+from pipeline.run_plan import ClusterPrices, RunPlan, money
 from pipeline.stats import StageStats
 
 
@@ -145,10 +145,10 @@ def ledger_markdown(
         whole = seconds / 3600 * prices.cluster_per_hour
         lines += [
             "",
-            f"The nodes cost {costs.cost:.2f} {prices.currency} while they were there, "
-            f"{costs.cost / max(items, 1) * 1000:.4g} for 1,000 items; {max(costs.cost - pools, 0.0):.2f} of it no "
+            f"The nodes cost {money(costs.cost)} {prices.currency} while they were there, "
+            f"{costs.cost / max(items, 1) * 1000:.4g} for 1,000 items; {money(max(costs.cost - pools, 0.0))} of it no "
             f"pool held. There were {costs.mean_nodes:.1f} on average, {costs.most_nodes} at most; all that the "
-            f"cluster may have would cost {whole:.2f} for {clock(seconds)}.",
+            f"cluster may have would cost {money(whole)} for {clock(seconds)}.",
         ]
     return [*lines, ""]
 
@@ -177,11 +177,9 @@ def plan_markdown(
         f"| {gpu_hours:.3g} |",
     ]
     if plan.cost is not None and plan.prices is not None:
-        cost = f"{costs.cost:.2f}" if costs is not None else "-"
-        lines.append(
-            f"| cost ({plan.prices.currency}) | {plan.cost.middle:.2f} ({plan.cost.low:.2f} to {plan.cost.high:.2f}) "
-            f"| {cost} |"
-        )
+        cost = money(costs.cost) if costs is not None else "-"
+        planned = f"{money(plan.cost.middle)} ({money(plan.cost.low)} to {money(plan.cost.high)})"
+        lines.append(f"| cost ({plan.prices.currency}) | {planned} | {cost} |")
     for stage, line in ledger.items():
         if stage in plan.stages:
             one = plan.stages[stage]

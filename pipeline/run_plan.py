@@ -117,6 +117,11 @@ class RunPlan:
                 )
 
 
+def money(amount: float) -> str:
+    """An amount with its cents; with two digits where that would show a small run as free."""
+    return f"{amount:.2f}" if amount >= 0.1 or not amount else f"{amount:.2g}"
+
+
 def planned_phases(plan: RunPlan | None, needed: Sequence[str]) -> list[list[str]]:
     """The phases of a plan that has several and holds every stage that has work; else none: all at once, if it fits.
 

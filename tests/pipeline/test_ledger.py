@@ -221,6 +221,23 @@ def test_the_report_sets_the_plan_beside_what_came() -> None:
     assert "There were 1.8 on average, 2 at most; all that the cluster may have would cost 5.00 for 30:00." in money
 
 
+def test_a_run_that_costs_less_than_a_cent_is_not_told_as_free() -> None:
+    costs = NodeCosts(cost=0.00523, mean_nodes=1.0, most_nodes=1)
+    idle = make_ledger(
+        {"decode": StageStats(results=6)},
+        {"decode": PoolTime(ready_seconds=1e-3)},
+        {"decode": WorkerShape(cpus=0, gpus=0)},
+        PRICES,
+    )
+    said = "\n".join(ledger_markdown(idle, replace(PRICES, cluster_per_hour=1.2), costs, 12.0, 6))
+    assert "The nodes cost 0.0052 EUR while they were there, 0.8717 for 1,000 items; 0.0052 of it no pool held." in said
+    assert "all that the cluster may have would cost 0.004 for 0:12." in said
+    cheap = replace(plan(), cost=Interval(low=0.0, middle=0.0013, high=0.25))
+    assert "| 0.0013 (0.00 to 0.25) | 0.0052 |" in "\n".join(
+        plan_markdown(cheap, {}, costs, seconds=12.0, items=6, gpu_hours=0.0)
+    )
+
+
 def test_workers_are_those_of_the_last_look_each_in_one_state_and_none_once_a_pass_is_over() -> None:
     now = [100.0]
     watch = PoolWatch(clock=lambda: now[0])
