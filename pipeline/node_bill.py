@@ -57,12 +57,15 @@ class NodeBill:
             return None
         nodes, _ = connected_nodes(groups)
         if table is not None:
-            prices = ClusterPrices.of(nodes, table)
+            whose, prices = "--prices", ClusterPrices.of(nodes, table)
+            without = [node.name for node in nodes if table.price_per_hour({node: 1}) is None]
         else:
-            prices = planned.for_nodes(nodes) if planned is not None else None
+            assert planned is not None
+            whose, prices = "the plan", planned.for_nodes(nodes)
+            without = [node.name for node in nodes if not planned.of_nodes({node: 1})]
         if prices is None:
-            whose = "--prices" if table is not None else "the plan"
-            logger.warning("%s has no price for one of this cluster's nodes: the report names no prices", whose)
+            named = ", ".join(without)
+            logger.warning("%s has no price for nodes of this cluster (%s): the report names no prices", whose, named)
             return None
         return cls(prices=prices, table=table, present=lambda: present_nodes(groups))
 

@@ -85,8 +85,19 @@ def test_a_plan_for_nodes_of_another_sort_prices_none_of_a_runs(
     monkeypatch.setattr("pipeline.node_bill.connected_nodes", lambda groups: (nodes, None))
     plan: Any = SimpleNamespace(prices=ClusterPrices.of(planned, TABLE))
     assert (NodeBill.open([], None, plan) is not None) == known
-    assert ("the plan has no price for one of this cluster's nodes" in caplog.text) == (not known)
+    (node,) = nodes
+    assert (f"the plan has no price for nodes of this cluster ({node.name})" in caplog.text) == (not known)
     assert NodeBill.open([], None, None) is None
+
+
+def test_nodes_that_a_table_has_no_price_for_are_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a group that is not there yet nobody would guess it."""
+    group = replace(CPU, name="group", cpus=15)
+    monkeypatch.setattr("pipeline.node_bill.connected_nodes", lambda groups: ({CPU: 1, group: 20}, None))
+    assert NodeBill.open([], TABLE, None) is None
+    assert "--prices has no price for nodes of this cluster (group): the report" in caplog.text
 
 
 def test_all_that_a_cluster_may_have_costs_what_the_runs_own_nodes_do_and_not_those_planned_for(
