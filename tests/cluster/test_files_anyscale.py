@@ -41,6 +41,10 @@ def test_the_head_takes_no_work_and_workers_start_from_none(job_config: "type[Jo
     assert compute.head_node.resources == {"CPU": 0}
     assert compute.worker_nodes is not None
     assert {group.name: group.min_nodes for group in compute.worker_nodes} == {"cpu": 0, "gpu": 0}
+    assert {group.name: group.labels for group in compute.worker_nodes} == {
+        "cpu": {"ray.io/node-group": "cpu"},
+        "gpu": {"ray.io/node-group": "gpu", "ray.io/accelerator-type": "H100"},
+    }
 
 
 @pytest.mark.parametrize(
