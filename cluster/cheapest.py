@@ -90,6 +90,11 @@ def cheapest(offers: Sequence[Offer], work: Work) -> Sizing:
     return best
 
 
+def spoken(seconds: float) -> str:
+    """A time for a person: `1.50 h`, or `90 s` where hours would say nothing."""
+    return f"{seconds / 3600:.2f} h" if seconds >= 360 else f"{seconds:.0f} s"
+
+
 def grid_of(offers: Sequence[Offer]) -> Grid:
     """All types with all numbers of nodes, or as many as make no more than `MOST_CLUSTERS`; numbers go first."""
     types, most = len(offers), max(offer.most for offer in offers)
@@ -207,11 +212,10 @@ def _of_all(offers: Sequence[Offer], work: Work) -> Sizing:
     counts = {offer: offer.most for offer in offers}
     sizing = size_pools(work.loads, _cluster(counts, work), work.items)
     if sizing.seconds(work.items) > work.deadline_seconds:
-        hours = sizing.seconds(work.items) / 3600
         named = ", ".join(f"{offer.most} {offer.type.name}" for offer in offers)
         raise UserError(
-            f"no cluster meets the deadline of {work.deadline_seconds / 3600:.2f} h: "
-            f"all nodes that the prices allow ({named}) take {hours:.2f} h"
+            f"no cluster meets the deadline of {spoken(work.deadline_seconds)}: "
+            f"all nodes that the prices allow ({named}) take {spoken(sizing.seconds(work.items))}"
         )
     for offer in sorted(offers, key=lambda one: one.price_per_hour, reverse=True):
         low, high = 0, offer.most  # more nodes are never slower

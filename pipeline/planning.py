@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cluster.cheapest import Work, cheapest, left_out
+from cluster.cheapest import Work, cheapest, left_out, spoken
 from cluster.estimate import Costs, Interval, Prediction, cautious, estimate, predict
 from cluster.loads import Cluster, StageLoad
 from cluster.nodes import ACCELERATOR_LABEL
@@ -162,10 +162,9 @@ def _sized(
         except UserError:
             if shortest is None:
                 raise
-            hours = request.deadline_seconds / 3600
             raise UserError(
-                f"no cluster is sure to meet the deadline of {hours:.2f} h: the fastest of those tried may take "
-                f"{shortest / 3600:.2f} h; a larger --sample makes surer"
+                f"no cluster is sure to meet the deadline of {spoken(request.deadline_seconds)}: the fastest of those "
+                f"tried may take {spoken(shortest)}; a larger --sample makes surer"
             ) from None
         sizing = Sizing(phases=_with_rates(chosen, loads), loads=tuple(loads), cluster=chosen.cluster)
         prediction = predict(sizing, costs, factors, request.items)

@@ -3,6 +3,7 @@
 import itertools
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -131,6 +132,8 @@ def test_where_numbers_are_left_out_those_around_the_best_are_looked_at(monkeypa
 def test_a_deadline_that_nothing_meets_says_what_all_nodes_take() -> None:
     offers = [Offer(type=NodeType(name="a", cpus=2), price_per_hour=1.0, most=3)]
     work = Work(loads=[StageLoad(name="decode", need=Need(cpus=1), seconds=1.0)], items=6 * 3600, deadline_seconds=1800)
+    with pytest.raises(UserError, match=r"no cluster meets the deadline of 3 s: all nodes .* take 1.00 h"):
+        cheapest(offers, replace(work, deadline_seconds=3))
     with pytest.raises(UserError, match=r"no cluster meets the deadline of 0.50 h: all nodes .*3 a.* take 1.00 h"):
         cheapest(offers, work)
 
