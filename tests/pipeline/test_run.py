@@ -113,7 +113,7 @@ def test_a_table_that_does_not_know_the_nodes_is_said_and_the_run_goes_on(
     light_catalog(str(tmp_path / "out"), IDS[:2], shard_size=2)
     report = run_light(tmp_path / "out", short_specs(tmp_path / "reads"), prices=other)
     assert (report.stopped, report.items_run, report.prices) == (None, 2, None)
-    assert "no node type like one of this cluster's nodes" in caplog.text
+    assert "--prices has no price for nodes of this cluster (" in caplog.text
 
 
 def test_a_second_run_does_nothing_and_leaves_no_journal(undisturbed: tuple[Path, Path]) -> None:
