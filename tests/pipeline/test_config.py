@@ -45,6 +45,7 @@ def test_engine_arguments_are_added_to_those_of_the_recipe() -> None:
         ("node_groups=[{name: a, max_nodes: 2, cpus: 3, gpus: .5}]", "node_groups.0: .*whole number, not 0.5"),
         ("node_groups=[{name: a, max_nodes: 2, cpus: 3, accelerator_type: L4}]", "accelerator_type names the GPUs"),
         ("node_groups=[{name: a, max_nodes: 2, cpus: 3}, {name: a, max_nodes: 1, cpus: 3}]", "'a' is there twice"),
+        ("node_groups=[{name: a, max_nodes: 2, cpus: 3, cpus: 4}]", "node_groups: .* not .*cpus: 3, cpus: 4"),
         ("decode=3", "decode: expected fields with values"),
         ("decode.fps", "expected key=value"),
         ("stages=[decode, captions]", "'captions' is none of"),
